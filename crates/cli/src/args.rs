@@ -96,6 +96,11 @@ pub enum Command {
     Metrics,
     /// Exit with 5 unless each source of each scheduled plan was verified recently enough
     Gate(GateArgs),
+    /// Channels that tell people what is wrong
+    Notify {
+        #[command(subcommand)]
+        command: NotifyCommand,
+    },
     /// The signed record of drills and restores
     Evidence {
         #[command(subcommand)]
@@ -145,7 +150,7 @@ impl Command {
             Command::Pin(_) | Command::Unpin(_) => true,
             Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,
-            Command::Gate(_) => true,
+            Command::Gate(_) | Command::Notify { .. } => true,
             Command::Status(args) => args.check,
             Command::Jobs(_) | Command::Metrics => false,
             Command::Daemon(daemon) => match &daemon.command {
@@ -194,6 +199,16 @@ pub enum ConfigCommand {
     Show,
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+}
+
+/// Channels.
+#[derive(Debug, Clone, Subcommand)]
+pub enum NotifyCommand {
+    /// Send a message that says it is a test, to one channel or to all
+    Test {
+        /// Which channel; all when not given
+        name: Option<String>,
+    },
 }
 
 /// Propose a configuration.

@@ -9,11 +9,10 @@ use crate::observe::Reporter;
 use crate::ownership;
 use crate::removal::Stays;
 use crate::scratch::Directory;
-use crate::secret::{Reference, Scrubber};
+use crate::secret::Scrubber;
 use crate::sign::TrustedSigners;
 use crate::state::State;
 use crate::stores::{Access, Stores};
-use crate::transport::resolve;
 use crate::transport::ssh::Sessions;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -59,7 +58,7 @@ impl Context {
     ) -> Result<Self> {
         config.check_state()?;
         let scrubber = Scrubber::default();
-        learn_environment(&config, &scrubber);
+        config.learn_environment(&scrubber);
         let state = State::open(&config.app, &scrubber)?;
         Self::with_state(config, Arc::new(state), clock, reporter, scrubber, trust)
     }
@@ -102,7 +101,7 @@ impl Context {
         as_of: Option<Timestamp>,
     ) -> Result<Self> {
         let scrubber = Scrubber::default();
-        learn_environment(&config, &scrubber);
+        config.learn_environment(&scrubber);
         let access = as_of.map_or(Access::Read, Access::AsOf);
         Ok(Context {
             trusted: open_trusted(&config, trust)?,
@@ -179,18 +178,6 @@ impl Context {
             ));
         }
         stays
-    }
-}
-
-/// Registers secrets in the environment, before any reference is resolved: every child process
-/// inherits the environment and may print it.
-fn learn_environment(config: &Config, scrubber: &Scrubber) {
-    for reference in config.references() {
-        if let Reference::Env(_) = reference
-            && let Ok(secret) = resolve(reference)
-        {
-            scrubber.learn(&secret);
-        }
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Code {
     Clock,
     /// A point holds something that this version of the program does not know.
     Unsupported,
+    /// A channel did not take a message.
+    Channel,
     /// The run was asked to end early.
     Interrupted,
     /// An input or output error that no other code covers.
@@ -91,6 +93,7 @@ impl Code {
             Code::NeedsConfirmation => "needs-confirmation",
             Code::Clock => "clock",
             Code::Unsupported => "unsupported",
+            Code::Channel => "channel",
             Code::Interrupted => "interrupted",
             Code::Io => "io",
         }

@@ -194,6 +194,13 @@ const TABLE: &[(&str, &[Meaning])] = &[
             "closed: a source was not verified recently enough",
         )],
     ),
+    (
+        "notify test",
+        &[
+            (Exit::Failed, "no channel took the message"),
+            (Exit::Partial, "a channel did not take the message"),
+        ],
+    ),
     ("evidence list", &[]),
     ("evidence show", &[]),
     (

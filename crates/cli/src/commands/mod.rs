@@ -11,6 +11,7 @@ mod evidence;
 mod init;
 mod kit;
 mod man;
+mod notify;
 mod points;
 mod prune;
 mod repo;
@@ -198,6 +199,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Status(args) => status::run(run, args),
         Command::Metrics => status::metrics(run),
         Command::Gate(args) => status::gate(run, args),
+        Command::Notify { command } => notify::run(run, command),
         Command::Evidence { command } => evidence::run(run, command),
         Command::Kit { command } => kit::run(run, command),
         Command::Repo(args) => repo::run(run, args),

@@ -274,6 +274,20 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("[run]", "RunConfig", ""),
     ("[restore]", "RestoreConfig", ""),
     ("[evidence]", "EvidenceConfig", ""),
+    ("[notify.NAME]", "NotifyConfig", "*"),
+    ("notify: kind = \"slack\"", "NotifyConfig", "slack"),
+    ("notify: kind = \"discord\"", "NotifyConfig", "discord"),
+    ("notify: kind = \"teams\"", "NotifyConfig", "teams"),
+    ("notify: kind = \"telegram\"", "NotifyConfig", "telegram"),
+    ("notify: kind = \"ntfy\"", "NotifyConfig", "ntfy"),
+    ("notify: kind = \"gotify\"", "NotifyConfig", "gotify"),
+    ("notify: kind = \"pushover\"", "NotifyConfig", "pushover"),
+    ("notify: kind = \"email\"", "NotifyConfig", "email"),
+    ("notify: kind = \"pagerduty\"", "NotifyConfig", "pagerduty"),
+    ("notify: kind = \"opsgenie\"", "NotifyConfig", "opsgenie"),
+    ("notify: kind = \"webhook\"", "NotifyConfig", "webhook"),
+    ("notify: kind = \"command\"", "NotifyConfig", "command"),
+    ("escalate", "EscalateConfig", ""),
 ];
 
 /// The rows of a section's table: a key, and the whole row.
@@ -362,7 +376,7 @@ fn every_key_of_the_configuration_is_documented() {
             "{name} is not documented"
         );
     }
-    for table in ["SourceConfig", "StoreConfig"] {
+    for table in ["SourceConfig", "StoreConfig", "NotifyConfig"] {
         for choice in schema["$defs"][table]["oneOf"].as_array().unwrap() {
             let kind = choice["title"].as_str().unwrap();
             let listed = TABLES.iter().any(|(_, t, k)| *t == table && *k == kind);
@@ -442,6 +456,9 @@ fn json_fields_are_documented() {
     check("jobs", &app.json(&["jobs"]));
     check("status", &app.json(&["status"]));
     check("metrics", &app.json(&["metrics"]));
+    let channel = "[notify.program]\nkind = \"command\"\ncommand = [\"true\"]\n";
+    app.configure_also(channel);
+    check("notify test", &app.json(&["notify", "test"]));
     check("gate", &app.json(&["gate", "--plan", "main"]));
     let list = app.json(&["evidence", "list"]);
     check("evidence list", &list);

@@ -5,9 +5,6 @@
 /// in the schema.
 pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
     Some(match (table, key) {
-        ("Config", "notify") => {
-            "remove [notify]; until then, let what starts lifeboat watch its exit code"
-        }
         ("SourceConfig", "via" | "ssh") => {
             "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]"
         }

@@ -48,6 +48,14 @@ pub struct Config {
     /// The record of drills and restores.
     #[serde(default)]
     pub evidence: EvidenceConfig,
+    /// Channels that tell people what is wrong, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
+    pub notify: BTreeMap<Name, NotifyConfig>,
+    /// Whom to ask, by role: each message ends in it.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
+    pub contacts: BTreeMap<Name, String>,
     /// The file it was read from, absolute.
     #[serde(skip)]
     pub origin: PathBuf,
@@ -58,12 +66,14 @@ pub struct Config {
 
 mod app;
 mod bucket_server;
+mod channel;
 mod checks;
 mod document;
 mod drill;
 mod encryption;
 mod later;
 mod load;
+mod notify;
 mod places;
 mod plan;
 mod restore;
@@ -81,9 +91,15 @@ mod when;
 
 pub use app::App;
 pub use bucket_server::BucketServer;
+pub use channel::{
+    ChannelKind, CommandChannel, DiscordConfig, EmailConfig, GotifyConfig, MailTls, NtfyConfig,
+    OpsgenieConfig, OpsgenieRegion, PagerdutyConfig, PushoverConfig, SlackConfig, TeamsConfig,
+    TelegramConfig, WebhookConfig,
+};
 pub use checks::{Check, CheckConfig};
 pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
+pub use notify::{EscalateConfig, NotifyConfig, Repeat, Topic};
 pub use plan::{Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach};
 pub use restore::RestoreConfig;
 pub use run::RunConfig;

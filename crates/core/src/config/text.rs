@@ -4,6 +4,7 @@
 //! The markers are never values. A field names one with `#[schemars(with = "…")]`, so that its
 //! schema refers to it by name and [`check`] finds the grammar.
 
+use super::notify::Repeat;
 use crate::archive;
 use crate::compress::Compress;
 use crate::expect::{Expect, Percent};
@@ -47,6 +48,8 @@ markers! {
     Pattern: "^[^!]", "A glob pattern";
     Extension: "^[A-Za-z0-9]+(\\.[A-Za-z0-9]+)*$", "A file name extension without its dot: `json`, `tar.xz`";
     Url: "^https?://", "An http or https URL without credentials";
+    ServerUrl: "^https?://", "An http or https URL without credentials";
+    MailAddress: "@", "A mail address, alone or as `NAME <ADDRESS>`";
     AgeRecipient: "^(age1|ssh-ed25519 |ssh-rsa |/)", "An age recipient, or the absolute path of a file of them";
     Cron: "^\\s*\\S+(\\s+\\S+){4}\\s*$", "Minute, hour, day of month, month, day of week; in UTC";
     Expectation: "^\\s*(same\\s*$|[<>=]|!=)", "`> N`, `>= N`, `< N`, `<= N`, `= TEXT`, `!= TEXT` or `same`";
@@ -109,8 +112,11 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
         "VariableName" => variable(text),
         "Pattern" => pattern(text),
         "Extension" => extension(text),
-        "Url" => url(text),
+        "Url" => url(text, "access_key and secret_key refer to them"),
+        "ServerUrl" => url(text, "the keys for secrets refer to them"),
+        "MailAddress" => mail_address(text),
         "Span" => Ok(text.parse::<Span>().map(drop)?),
+        "Repeat" => Ok(text.parse::<Repeat>().map(drop)?),
         "Compress" => Ok(text.parse::<Compress>().map(drop)?),
         "Via" => Ok(text.parse::<Via>().map(drop)?),
         "Expectation" => Ok(Expect::parse(text).map(drop)?),
@@ -128,7 +134,7 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
 pub(super) fn is_discreet(name: &str, text: &str) -> bool {
     match name {
         "SecretReference" => Reference::parse(text).is_err(),
-        "Url" => text.contains(['@', '?', '#']),
+        "Url" | "ServerUrl" => text.contains(['@', '?', '#']),
         "Via" => text.contains('@') && text.parse::<Via>().is_err(),
         _ => false,
     }
@@ -139,6 +145,7 @@ pub(super) fn described(name: &str) -> &'static str {
     match name {
         "SecretReference" => "a reference to a secret, as in \"env:NAME\"",
         "Span" => "a length of time in quotes, as in \"36h\"",
+        "Repeat" => "a length of time in quotes, as in \"24h\", or \"never\"",
         "Cron" => "a schedule in quotes, as in \"7 * * * *\"",
         "Window" => "days and hours in quotes, as in \"Mon-Fri 08:00-18:00\"",
         "Tolerance" => "a share in quotes, as in \"5%\"",
@@ -288,8 +295,9 @@ fn extension(text: &str) -> Result<(), Unfit> {
     })
 }
 
-fn url(text: &str) -> Result<(), Unfit> {
-    let hint = "write it without them; access_key and secret_key refer to them";
+/// Checks a URL; `instead` says where its credentials belong.
+fn url(text: &str, instead: &str) -> Result<(), Unfit> {
+    let hint = format!("write it without them; {instead}");
     // A URL with a user name or a query is not shown: either may contain a key.
     if text.contains('@') {
         return Err(Unfit::new("the URL holds credentials").hint(hint));
@@ -305,6 +313,16 @@ fn url(text: &str) -> Result<(), Unfit> {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
         _ => Err(Unfit::new(format!("{text:?} is no http or https URL"))
             .hint("write it whole, as in \"https://s3.example.org\"")),
+    }
+}
+
+fn mail_address(text: &str) -> Result<(), Unfit> {
+    // A line break would begin another header.
+    let whole = !text.contains(char::is_control);
+    match text.parse::<lettre::message::Mailbox>() {
+        Ok(_) if whole => Ok(()),
+        _ => Err(Unfit::new(format!("{text:?} is no mail address"))
+            .hint("write ADDRESS@HOST, or NAME <ADDRESS@HOST>")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The small values of the configuration, and how they are written.
 
+use super::notify::Repeat;
 use crate::compress::Compress;
 use crate::expect::Percent;
 use crate::span::Span;
@@ -41,6 +42,12 @@ as_text!(
     "Span",
     "^[0-9]+[smhdwy]$",
     "A length of time: 90s, 15m, 36h, 9d, 2w, 1y"
+);
+as_text!(
+    Repeat,
+    "Repeat",
+    "^([0-9]+[smhdwy]|never)$",
+    "A length of time, or `never`"
 );
 as_text!(
     Window,

@@ -304,9 +304,9 @@ const PLANS_AND_DRILLS: &[Case] = &[
     ),
     (
         "[notify.ops]\nkind = \"slack\"",
-        "4:2",
-        "notify is not available in this version",
-        "remove [notify]; until then, let what starts lifeboat watch its exit code",
+        "4:9",
+        "notify.ops: it has no secret",
+        "add token = \"env:SLACK_BOT_TOKEN\" and channel = \"C0123456789\", or webhook = \"env:SLACK_WEBHOOK\"",
     ),
 ];
 
@@ -404,15 +404,13 @@ password = "file:/etc/lifeboat/repository.key"
 kind = "azure"
 [restore]
 checks = [{ http = "https://tickets.example.org/", status = 200 }]
-[notify.ops]
-kind = "slack"
 "#;
     let error = parse(text).unwrap_err();
     let cause = error.cause.unwrap();
     let told: Vec<_> = std::iter::once(error.message.as_str())
         .chain(cause.lines())
         .collect();
-    assert_eq!(told.len(), 5, "{told:#?}");
+    assert_eq!(told.len(), 4, "{told:#?}");
     for line in told {
         assert!(line.contains("not available in this version"), "{line}");
     }

@@ -4,7 +4,8 @@ use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
 use crate::config::{Config, PostgresConfig, SourceKind, SshConfig, StoreKind};
 use crate::ownership;
-use crate::secret::Reference;
+use crate::secret::{Reference, Scrubber};
+use crate::transport::resolve;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,7 +19,7 @@ enum Use<'a> {
     Opens(&'a str),
     /// Signs in this host's name.
     Signs,
-    /// Reaches a source.
+    /// Reaches a source or a channel.
     Reaches,
 }
 
@@ -28,6 +29,18 @@ impl Config {
         secrets(self)
             .into_iter()
             .filter_map(|(_, _, reference, _)| reference)
+    }
+
+    /// Tells a scrubber of the secrets in the environment, before any reference is resolved: every
+    /// child process inherits the environment and may print it.
+    pub fn learn_environment(&self, scrubber: &Scrubber) {
+        for reference in self.references() {
+            if let Reference::Env(_) = reference
+                && let Ok(secret) = resolve(reference)
+            {
+                scrubber.learn(&secret);
+            }
+        }
     }
 }
 
@@ -107,7 +120,20 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
             SourceKind::Files(_) | SourceKind::Sqlite(_) => {}
         }
     }
+    all.extend(of_channels(config));
     all
+}
+
+fn of_channels(
+    config: &Config,
+) -> impl Iterator<Item = (String, &str, Option<&Reference>, Use<'_>)> {
+    config.notify.iter().flat_map(|(name, channel)| {
+        let secrets = channel.kind.secrets().into_iter();
+        secrets.map(move |(key, reference)| {
+            let subject = format!("notify.{name}");
+            (subject, key, Some(reference), Use::Reaches)
+        })
+    })
 }
 
 fn of_ssh<'a>(

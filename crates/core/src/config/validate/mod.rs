@@ -9,6 +9,7 @@
 mod apart;
 mod disk;
 mod keys;
+mod notify;
 mod objectives;
 mod public;
 mod shape;
@@ -158,6 +159,8 @@ impl Config {
         when::run(self, &mut issues);
         shape::restore(self, &mut issues);
         shape::evidence(self, &mut issues);
+        notify::channels(self, &mut issues);
+        notify::contacts(self, &mut issues);
         apart::sensitive(self, &mut issues);
         apart::separate(self, on_disk, &mut issues);
         apart::same_place(self, &mut issues);
