@@ -12,6 +12,7 @@
     reason = "test code fails by panicking"
 )]
 
+pub mod channels;
 pub mod gpg;
 pub mod mariadb;
 pub mod postgres;

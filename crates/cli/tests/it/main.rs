@@ -52,6 +52,7 @@ mod mariadb_capture;
 mod mariadb_faults;
 mod metrics;
 mod missing;
+mod notify;
 mod objectives;
 mod openpgp;
 mod others;
