@@ -96,6 +96,10 @@ pub enum Command {
     Metrics,
     /// Exit with 5 unless each source of each scheduled plan was verified recently enough
     Gate(GateArgs),
+    /// List what is wrong and who was told of it, and how the channels fare
+    Alarms,
+    /// Say that you take care of an alarm: until then it is not repeated and does not escalate
+    Ack(AckArgs),
     /// Channels that tell people what is wrong
     Notify {
         #[command(subcommand)]
@@ -150,9 +154,9 @@ impl Command {
             Command::Pin(_) | Command::Unpin(_) => true,
             Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,
-            Command::Gate(_) | Command::Notify { .. } => true,
+            Command::Gate(_) | Command::Notify { .. } | Command::Ack(_) => true,
             Command::Status(args) => args.check,
-            Command::Jobs(_) | Command::Metrics => false,
+            Command::Jobs(_) | Command::Metrics | Command::Alarms => false,
             Command::Daemon(daemon) => match &daemon.command {
                 None | Some(DaemonCommand::Status | DaemonCommand::Metrics) => false,
                 Some(_) => true,
@@ -199,6 +203,19 @@ pub enum ConfigCommand {
     Show,
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+}
+
+/// Take care of an alarm.
+#[derive(Debug, Args)]
+pub struct AckArgs {
+    /// Its id, its cause or one of its conditions, as `lifeboat alarms` shows them
+    pub alarm: String,
+    /// How long, as in 8h or 2d
+    #[arg(long = "for", value_name = "SPAN")]
+    pub span: String,
+    /// Why; the next message about it says so
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Channels.

@@ -12,6 +12,7 @@ mod details;
 mod doubt;
 pub(crate) mod marks;
 pub mod memory;
+mod place;
 mod records;
 mod sync;
 
@@ -257,6 +258,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
     connection.execute_batch(doubt::SCHEMA)?;
+    connection.execute_batch(place::SCHEMA)?;
     connection.execute_batch(details::SCHEMA)?;
     details::migrate(&mut connection)?;
     connection.execute_batch(records::SCHEMA)?;

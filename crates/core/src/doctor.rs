@@ -3,6 +3,7 @@
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
+use crate::condition::ConditionKind;
 use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -55,6 +56,26 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         }
         Err(error) => findings.push(failed("app.state", &error)),
     }
+    findings
+}
+
+/// Returns what a runner looks at from time to time, and somebody should be told of: keys that
+/// expire, disks that fill up, and stores that others of this host can enter.
+pub fn watch(context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, config) in &context.config.store {
+        let subject = format!("store.{name}");
+        let open = open_to_others(&subject, config);
+        findings.extend(open.map(|finding| finding.of_kind(ConditionKind::Posture)));
+        // One that cannot be opened is told of by itself.
+        if let Ok(store) = context.stores.open(name) {
+            findings.extend(recipients(&subject, &store, context.clock.now()));
+        }
+    }
+    if let Ok(survey) = survey::survey(context, false) {
+        findings.extend(space::examine(context, &survey));
+    }
+    findings.retain(|finding| finding.kind.is_some() && finding.severity != Severity::Ok);
     findings
 }
 
@@ -246,8 +267,8 @@ fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
             ..finding(subject, Severity::Warning, message)
         });
     }
-    let mode = std::fs::metadata(&local.path).ok()?.mode();
-    (mode & 0o077 != 0).then(|| Finding {
+    let found = std::fs::metadata(&local.path).ok()?;
+    (found.is_dir() && found.mode() & 0o077 != 0).then(|| Finding {
         hint: Some(format!("run `chmod 700 {path}`")),
         ..finding(
             subject,
@@ -463,7 +484,7 @@ const EXPIRY_NOTICE: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 
 /// Reports OpenPGP keys that cannot encrypt or sign, or soon will not.
 fn recipients(subject: &str, store: &OpenStore, now: jiff::Timestamp) -> Vec<Finding> {
     if let Err(error) = store.sealing.usable() {
-        return vec![failed(subject, &error)];
+        return vec![failed(subject, &error).of_kind(ConditionKind::Expiring)];
     }
     let Some(Recipients::OpenPgp(keys)) = &store.sealing.recipients else {
         return Vec::new();
@@ -499,6 +520,7 @@ fn expires(subject: &str, expiry: &Expiry) -> Finding {
             ),
         )
     }
+    .of_kind(ConditionKind::Expiring)
 }
 
 /// Checks that the user's `gpg` has a key at all; other keys were checked when they were read.

@@ -170,10 +170,13 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             }
             Err(error) => {
                 survey.unread.push(unread(None, error));
+                let noted = noted(context, name)?.into_iter();
+                survey.copies.extend(noted.map(|copy| (name.clone(), copy)));
                 continue;
             }
         };
         let catalog = &context.state.catalog;
+        catalog.note_place(&store.config, &store.store.location())?;
         let damaged = catalog.doubts(&store.store.location())?;
         survey.damaged.insert(name.clone(), damaged);
         let copies = match catalog.sync_points(&store, rescan) {
@@ -223,6 +226,16 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     survey.copies.retain(|(_, copy)| is_ours(&copy.manifest));
     survey.missing.retain(|lost| is_ours(&lost.copy.manifest));
     Ok(survey)
+}
+
+/// What a store held when it was asked last, for one that cannot be opened now.
+fn noted(context: &Context, store: &Name) -> Result<Vec<PointCopy>> {
+    let catalog = &context.state.catalog;
+    let place = match context.config.store.get(store) {
+        Some(config) => catalog.place(config)?,
+        None => None,
+    };
+    place.map_or_else(|| Ok(Vec::new()), |location| catalog.copies(&location))
 }
 
 /// The stores that should hold a copy of a point and do not, according to the known manifests.

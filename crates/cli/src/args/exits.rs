@@ -194,6 +194,8 @@ const TABLE: &[(&str, &[Meaning])] = &[
             "closed: a source was not verified recently enough",
         )],
     ),
+    ("alarms", &[]),
+    ("ack", &[]),
     (
         "notify test",
         &[

@@ -1,5 +1,6 @@
 //! A file for each verb: it calls the core and shows what it returned.
 
+mod alarms;
 mod backup;
 mod config;
 mod copy;
@@ -199,6 +200,8 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Status(args) => status::run(run, args),
         Command::Metrics => status::metrics(run),
         Command::Gate(args) => status::gate(run, args),
+        Command::Alarms => alarms::run(run),
+        Command::Ack(args) => alarms::acknowledge(run, args),
         Command::Notify { command } => notify::run(run, command),
         Command::Evidence { command } => evidence::run(run, command),
         Command::Kit { command } => kit::run(run, command),

@@ -13,10 +13,15 @@ use lifeboat_core::{Code, Error, Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::StatusArgs) -> Result<Exit> {
     let context = run.context_for(&args.cold, &Want::Point(Selector::Latest))?;
-    let status = job::status(&context)?;
-    run.answer(&status, |out| tell(out, &status))?;
+    let document = job::status(&context)?;
+    run.answer(&document, |out| {
+        tell(out, &document.status);
+        for alarm in &document.alarms {
+            super::alarms::line(out, alarm);
+        }
+    })?;
     Ok(match args.check {
-        true => status.exit(),
+        true => document.status.exit(),
         false => Exit::Done,
     })
 }

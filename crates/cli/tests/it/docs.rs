@@ -288,6 +288,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("notify: kind = \"webhook\"", "NotifyConfig", "webhook"),
     ("notify: kind = \"command\"", "NotifyConfig", "command"),
     ("escalate", "EscalateConfig", ""),
+    ("[ping.NAME]", "PingConfig", ""),
 ];
 
 /// The rows of a section's table: a key, and the whole row.
@@ -413,6 +414,16 @@ fn documented_fields(markdown: &str, command: &str) -> (BTreeSet<String>, BTreeS
         names(text.split(". ").next().unwrap_or_default()),
         names(&text),
     )
+}
+
+/// Each kind of condition has a row in docs/alarms.md, and there is no row of another.
+#[test]
+fn every_condition_is_documented() {
+    let text = document("alarms.md");
+    let documented: BTreeSet<String> = rows(&text, "Conditions").into_keys().collect();
+    let kinds = lifeboat_core::condition::ConditionKind::ALL.into_iter();
+    let known: BTreeSet<String> = kinds.map(|kind| kind.as_str().to_owned()).collect();
+    assert_eq!(documented, known);
 }
 
 #[test]

@@ -16,6 +16,7 @@
 )]
 
 mod age_plugins;
+mod alarms;
 mod as_of;
 mod bad_input;
 mod bucket;

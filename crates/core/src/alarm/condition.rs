@@ -30,6 +30,8 @@ pub struct Condition {
     /// The subject that explains it; its own, if nothing else does. What has one cause is told
     /// together.
     pub cause: String,
+    /// True if a job is at work that may end it: until then it is told when it is new, and not again.
+    pub under_way: bool,
     /// How grave it is.
     pub severity: Severity,
     /// Since when it holds, where that is known.
@@ -52,6 +54,7 @@ impl Condition {
         let subject = subject.into();
         Condition {
             cause: subject.clone(),
+            under_way: false,
             subject,
             kind,
             severity,
@@ -236,6 +239,10 @@ fn of_plan(
         for condition in &mut of_plan {
             condition.cause = format!("store.{store}");
         }
+    }
+    let at_work = begun.contains(name.as_str()) || is_running(status, plan);
+    for condition in &mut of_plan {
+        condition.under_way = at_work && condition.kind != ConditionKind::PruneFailed;
     }
     found.append(&mut of_plan);
     for (store, count) in &plan.missing_copies {

@@ -66,7 +66,7 @@ fn deliver_queue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alarm::ledger::tests_support::outgoing;
+    use crate::alarm::tests::outgoing;
     use jiff::Timestamp;
     use std::sync::Mutex;
 

@@ -25,6 +25,9 @@ const SHORT_DIGITS: usize = 6;
 /// The alarms that are open, by cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
+    /// When the last step was.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// The alarms.
     pub alarms: BTreeMap<String, Alarm>,
 }
@@ -128,7 +131,7 @@ impl Whose {
 }
 
 /// A message, and the channel it goes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The channel.
     pub channel: Name,
@@ -137,7 +140,7 @@ pub struct Outgoing {
 }
 
 impl Alarm {
-    fn new(whose: &Whose, cause: &str, now: Timestamp) -> Self {
+    pub(super) fn new(whose: &Whose, cause: &str, now: Timestamp) -> Self {
         let digest = sha256_hex(format!("{}/{cause}@{now}", whose.name()).as_bytes());
         Alarm {
             id: digest.chars().take(SHORT_DIGITS).collect(),
@@ -198,10 +201,12 @@ pub fn step(
 ) -> (Ledger, Vec<Outgoing>) {
     let mut causes: BTreeMap<&str, Vec<&Condition>> = BTreeMap::new();
     for condition in conditions {
-        causes.entry(&condition.cause).or_default().push(condition);
+        let cause = known_cause(ledger, condition).unwrap_or(&condition.cause);
+        causes.entry(cause).or_default().push(condition);
     }
     let subjects: BTreeSet<&str> = conditions.iter().map(|c| c.subject.as_str()).collect();
     let mut next = ledger.clone();
+    next.at = Some(now);
     for cause in causes.keys() {
         let new = || Alarm::new(whose, cause, now);
         next.alarms.entry((*cause).to_owned()).or_insert_with(new);
@@ -215,6 +220,7 @@ pub fn step(
             whose,
             listeners,
             outgoing: &mut outgoing,
+            under_way: BTreeSet::new(),
         };
         match causes.get(cause.as_str()) {
             Some(conditions) => turn.open(conditions, &subjects),
@@ -226,6 +232,15 @@ pub fn step(
     (next, outgoing)
 }
 
+/// The cause of the open alarm that a condition is in: it stays there until it is over, whatever would
+/// explain it now.
+fn known_cause<'l>(ledger: &'l Ledger, condition: &Condition) -> Option<&'l str> {
+    let id = condition.id();
+    let mut open = ledger.alarms.iter();
+    let known = open.find(|(_, alarm)| alarm.clear_since.is_none() && alarm.items.contains_key(&id));
+    known.map(|(cause, _)| cause.as_str())
+}
+
 /// One alarm in one step.
 struct AlarmTurn<'a> {
     cause: &'a str,
@@ -234,12 +249,16 @@ struct AlarmTurn<'a> {
     whose: &'a Whose,
     listeners: &'a [Listener],
     outgoing: &'a mut Vec<Outgoing>,
+    /// Conditions that a job may be ending.
+    under_way: BTreeSet<String>,
 }
 
 impl AlarmTurn<'_> {
     /// Something is wrong.
     fn open(&mut self, conditions: &[&Condition], subjects: &BTreeSet<&str>) {
         let (now, whose) = (self.now, self.whose.name());
+        let under_way = conditions.iter().filter(|condition| condition.under_way);
+        self.under_way = under_way.map(|condition| condition.id()).collect();
         self.alarm.clear_since = None;
         self.alarm.seen = now;
         let known = std::mem::take(&mut self.alarm.items);
@@ -248,7 +267,9 @@ impl AlarmTurn<'_> {
             .map(|condition| {
                 let id = condition.id();
                 let first = known.get(&id).map_or(now, |item| item.since);
-                let item = condition.item(&whose, first);
+                let mut item = condition.item(&whose, first);
+                // A job that failed again did not begin to fail then.
+                item.since = item.since.min(first);
                 (id, item)
             })
             .collect();
@@ -282,6 +303,7 @@ impl AlarmTurn<'_> {
             None => Event::New,
             Some(told) if severity > told.severity => Event::New,
             Some(_) if acknowledged => return,
+            Some(_) if heard.iter().all(|item| self.is_under_way(item)) => return,
             Some(told) => match listener.repeat {
                 Some(repeat) if passed(told.at, repeat.seconds, now) => Event::Repeated,
                 _ => return,
@@ -302,7 +324,8 @@ impl AlarmTurn<'_> {
             let about: Vec<Item> = items
                 .filter(|item| {
                     let kind = rule.kinds.is_empty() || rule.kinds.contains(&item.kind);
-                    kind && passed(item.since, rule.after.seconds, self.now)
+                    let long = passed(item.since, rule.after.seconds, self.now);
+                    kind && long && !self.is_under_way(item)
                 })
                 .cloned()
                 .collect();
@@ -313,6 +336,11 @@ impl AlarmTurn<'_> {
                 self.send(channel, Event::Escalated, about.clone(), true);
             }
         }
+    }
+
+    fn is_under_way(&self, item: &Item) -> bool {
+        let mut under_way = self.under_way.iter();
+        under_way.any(|id| item.condition.ends_with(&format!("/{id}")))
     }
 
     /// Nothing of it is wrong any more. Returns whether it is over.
@@ -411,44 +439,4 @@ pub fn next_change(ledger: &Ledger, now: Timestamp, listeners: &[Listener]) -> O
         }
     }
     times.into_iter().filter(|at| *at > now).min()
-}
-
-#[cfg(test)]
-pub(super) mod tests_support {
-    //! Alarms and messages for the tests beside.
-
-    use super::*;
-
-    pub(in crate::alarm) fn whose() -> Whose {
-        Whose {
-            app: Name::own("crm"),
-            environment: Name::own("production"),
-            host: "web1".into(),
-            contacts: vec!["owner: ops@example.org".into()],
-        }
-    }
-
-    pub(in crate::alarm) fn alarm() -> Alarm {
-        Alarm::new(&whose(), "x", Timestamp::UNIX_EPOCH)
-    }
-
-    pub(in crate::alarm) fn outgoing(channel: &str, id: &str) -> Outgoing {
-        let whose = whose();
-        Outgoing {
-            channel: Name::parse(channel).unwrap(),
-            message: Message {
-                id: id.to_owned(),
-                alarm: "crm/production/x".into(),
-                event: Event::New,
-                severity: Severity::Error,
-                at: Timestamp::UNIX_EPOCH,
-                app: whose.app,
-                environment: whose.environment,
-                host: whose.host,
-                title: "it is broken".into(),
-                items: Vec::new(),
-                contacts: whose.contacts,
-            },
-        }
-    }
 }

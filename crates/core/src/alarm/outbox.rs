@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Version of the format.
 const VERSION: i64 = 1;
+/// Time for which a channel must have taken nothing before that is told on others.
+pub(super) const CHANNEL_FAILS_SECONDS: i64 = 3600;
 /// Days for which it is tried to deliver a message.
 pub const KEPT_DAYS: i64 = 3;
 /// Messages that wait for one channel at most; beyond, the oldest are given up.
@@ -323,6 +325,35 @@ impl Outbox {
         })
     }
 
+    /// The messages that wait, in their order.
+    pub fn waiting(&self) -> Result<Vec<Waiting>> {
+        let all = self.due(Timestamp::MAX)?.into_values().flatten();
+        let mut all: Vec<Waiting> = all.collect();
+        all.sort_by_key(|waiting| waiting.sequence);
+        Ok(all)
+    }
+
+    /// Takes over what another host knew: its ledger, if it is newer than the one here, and the
+    /// messages that it could not deliver.
+    pub fn learn(&self, ledger: &Ledger, waiting: &[Outgoing], now: Timestamp) -> Result<()> {
+        let known = self.waiting()?;
+        self.step(now, |own| {
+            let next = match own.at < ledger.at {
+                true => ledger.clone(),
+                false => own.clone(),
+            };
+            let is_known = |out: &Outgoing| {
+                let mut known = known.iter();
+                known.any(|k| k.channel == out.channel && k.message.id == out.message.id)
+            };
+            let new = waiting
+                .iter()
+                .filter(|out| own.at < ledger.at && !is_known(out));
+            (next, new.cloned().collect())
+        })
+        .map(drop)
+    }
+
     /// Gives up the messages of a channel that is not configured any more.
     pub fn drop_channel(&self, channel: &Name, now: Timestamp) -> Result<()> {
         let values = params![
@@ -435,9 +466,10 @@ fn failed(path: &Path, error: &rusqlite::Error) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
-    use crate::alarm::ledger::tests_support::outgoing;
+    use crate::alarm::tests::{alarm, outgoing};
     use jiff::SignedDuration;
 
     struct Box {
@@ -600,9 +632,7 @@ mod tests {
         let it = new();
         tell(&it.outbox, "ops", "a-1", now());
         let mut ledger = Ledger::default();
-        ledger
-            .alarms
-            .insert("x".into(), crate::alarm::ledger::tests_support::alarm());
+        ledger.alarms.insert("x".into(), alarm());
         it.outbox
             .step(now(), |_| (ledger.clone(), Vec::new()))
             .unwrap();

@@ -56,6 +56,10 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub contacts: BTreeMap<Name, String>,
+    /// Checks elsewhere that raise an alarm when they hear nothing from here, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
+    pub ping: BTreeMap<Name, PingConfig>,
     /// The file it was read from, absolute.
     #[serde(skip)]
     pub origin: PathBuf,
@@ -74,6 +78,7 @@ mod encryption;
 mod later;
 mod load;
 mod notify;
+mod ping;
 mod places;
 mod plan;
 mod restore;
@@ -100,6 +105,7 @@ pub use checks::{Check, CheckConfig};
 pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
 pub use notify::{EscalateConfig, NotifyConfig, Repeat, Topic};
+pub use ping::PingConfig;
 pub use plan::{Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach};
 pub use restore::RestoreConfig;
 pub use run::RunConfig;

@@ -2,6 +2,7 @@
 
 use super::finding;
 use crate::amount::bytes;
+use crate::condition::ConditionKind;
 use crate::context::Context;
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
@@ -83,6 +84,7 @@ fn judge(subject: &str, free: u64, needed: u64, what: &str, hint: &str) -> Findi
             format!("only {text}, and {what} {}", bytes(needed)),
         )
     }
+    .of_kind(ConditionKind::Disk)
 }
 
 #[cfg(test)]

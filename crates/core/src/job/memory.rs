@@ -3,6 +3,8 @@
 //! It is one small signed object, written at the end of a run. It is a help, as the history is: one
 //! that cannot be read or written is told, and nothing else.
 
+use super::tell::Desk;
+use crate::alarm::{Ledger, Outgoing};
 use crate::context::Context;
 use crate::copies::{put_bytes, read_optional};
 use crate::document::to_json;
@@ -23,6 +25,11 @@ struct Memory {
     environment: Name,
     at: Timestamp,
     jobs: Vec<Job>,
+    #[serde(default)]
+    alarms: Ledger,
+    /// Messages that could not be delivered.
+    #[serde(default)]
+    messages: Vec<Outgoing>,
 }
 
 fn key(context: &Context) -> String {
@@ -35,8 +42,9 @@ fn store(context: &Context) -> Option<Result<OpenStore>> {
     Some(context.stores.open(name))
 }
 
-/// Adds the jobs that the store remembers to the history of this host, unless it knows them.
-pub(super) fn recall(context: &Context, history: &History) {
+/// Adds the jobs that the store remembers to the history of this host, unless it knows them; and takes
+/// over the alarms, if they are newer there.
+pub(super) fn recall(context: &Context, history: &History, desk: Option<&Desk>) {
     let Some(store) = store(context) else {
         return;
     };
@@ -45,7 +53,11 @@ pub(super) fn recall(context: &Context, history: &History) {
         let Some(memory) = memory else {
             return Ok(());
         };
-        history.learn(&memory.jobs)
+        history.learn(&memory.jobs)?;
+        let now = context.clock.now();
+        desk.map_or(Ok(()), |desk| {
+            desk.outbox().learn(&memory.alarms, &memory.messages, now)
+        })
     });
     if let Err(error) = learnt {
         context
@@ -76,12 +88,12 @@ fn read(context: &Context, store: &OpenStore) -> Result<Option<Memory>> {
     Ok((ours && memory.schema == 1).then_some(memory))
 }
 
-/// Writes the newest jobs of this application to the store.
-pub(super) fn keep(context: &Context, history: &History) {
+/// Writes the newest jobs and the alarms of this application to the store.
+pub(super) fn keep(context: &Context, history: &History, desk: &Desk) {
     let Some(store) = store(context) else {
         return;
     };
-    let kept = store.and_then(|store| write(context, history, &store));
+    let kept = store.and_then(|store| write(context, history, desk, &store));
     if let Err(error) = kept {
         context
             .reporter
@@ -89,12 +101,19 @@ pub(super) fn keep(context: &Context, history: &History) {
     }
 }
 
-fn write(context: &Context, history: &History, store: &OpenStore) -> Result<()> {
+fn write(context: &Context, history: &History, desk: &Desk, store: &OpenStore) -> Result<()> {
     let app = &context.config.app;
     let mut jobs = history.jobs(&app.name, &app.environment)?;
     let beyond = jobs.len().saturating_sub(JOBS_KEPT);
     jobs.drain(..beyond);
+    let waiting = desk.outbox().waiting()?.into_iter();
+    let messages = waiting.map(|waiting| Outgoing {
+        channel: waiting.channel,
+        message: waiting.message,
+    });
     let memory = Memory {
+        alarms: desk.outbox().ledger()?,
+        messages: messages.collect(),
         schema: 1,
         app: app.name.clone(),
         environment: app.environment.clone(),

@@ -11,11 +11,14 @@ mod document;
 mod memory;
 mod metrics_file;
 mod once;
+mod ping;
+mod tell;
 mod turn;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
-pub use metrics_file::publish;
-pub use once::{facts, history, jobs, metrics, plan, run, show, status};
+pub use once::{
+    StatusDocument, acknowledge, alarms, facts, history, jobs, metrics, plan, run, show, status,
+};
 pub use turn::{Mode, Turn, Turned, Watcher, look};
 
 use crate::cancel;
@@ -57,16 +60,22 @@ pub fn record<T>(
     if let Err(error) = &begun {
         warn(&format!("this run is not noted: {error}"));
     }
+    let mut pings = ping::Pings::default();
+    pings.begin(&context.config, &context.clock, &job);
     let result = work();
     let end = match &result {
         Ok(done) => ended(done),
         Err(error) => failed(&cancel::explain(error.clone())),
     };
     job.end(context.clock.now(), end);
+    pings.end(&context.config, &context.clock, &job);
     let noted = history.note(&job).and_then(|()| history.trim());
     // One that was not noted at its beginning was told of.
     if let (Ok(()), Err(error)) = (begun, noted) {
         warn(&format!("the end of this run is not noted: {error}"));
+    }
+    for error in pings.finish() {
+        warn(&error.with_hint());
     }
     result
 }

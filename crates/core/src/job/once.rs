@@ -3,18 +3,22 @@
 use super::document::{JobDocument, Jobs, PlannedRun, Ran, ShownJob, later};
 use super::memory;
 use super::metrics_file::publish;
+use super::tell::Desk;
 use super::turn::{Mode, Turn, Watcher, look};
+use crate::alarm::{self, Alarms, ChannelDocument, OpenAlarm, open_alarms};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::history::{History, Job};
 use crate::observe::{Observer, Reporter};
+use crate::span::Span;
 use crate::state;
 use crate::status::{self, Facts, Metrics, Status, agenda, judge};
+use serde::Serialize;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Takes the lock that the one runner of an application holds on this host. Fails with
 /// [`Code::Busy`] if another one does.
@@ -43,8 +47,12 @@ pub fn run(
     let context = Context::open(config.clone(), clock.clone(), reporter, &[])?;
     let _lock = only_runner(&config.app.state)?;
     let history = history(&context)?;
-    memory::recall(&context, &history);
+    let desk = Desk::open(config, |text| context.reporter.warn(text))?;
+    memory::recall(&context, &history, Some(&desk));
     let turn = Turn {
+        desk: Arc::clone(&desk),
+        pings: Mutex::default(),
+        also: Vec::new(),
         config,
         clock: clock.clone(),
         history: &history,
@@ -54,10 +62,10 @@ pub fn run(
     };
     let turned = turn.run();
     // What ran is worth remembering, whatever came after.
-    memory::keep(&context, &history);
+    memory::keep(&context, &history, &desk);
     let turned = turned?;
     if let Some(status) = &turned.status {
-        publish(config, status, &history, watcher);
+        publish(config, status, &history, &desk, watcher);
     }
     Ok(Ran {
         jobs: turned.jobs.iter().map(JobDocument::from).collect(),
@@ -75,27 +83,93 @@ pub fn plan(context: &Context) -> Result<PlannedRun> {
 /// The facts, with the jobs of this host where a configuration is there.
 pub fn facts(context: &Context) -> Result<Facts> {
     let history = history(context)?;
-    memory::recall(context, &history);
+    memory::recall(context, &history, None);
     look(context, &history, false)
 }
 
+/// The document of `status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusDocument {
+    /// The status.
+    #[serde(flatten)]
+    pub status: Status,
+    /// The alarms that are open, as the runner of this host saw it last.
+    pub alarms: Vec<OpenAlarm>,
+}
+
 /// The status of an application.
-pub fn status(context: &Context) -> Result<Status> {
-    Ok(judge(&facts(context)?, Mode::Once.terms()))
+pub fn status(context: &Context) -> Result<StatusDocument> {
+    let status = judge(&facts(context)?, Mode::Once.terms());
+    let alarms = match context.is_passing() {
+        // Nothing is known of another host's alarms.
+        true => Vec::new(),
+        false => open_alarms(&desk(context)?.outbox().ledger()?, status.at),
+    };
+    Ok(StatusDocument { status, alarms })
+}
+
+/// The alarms of an application on this host, with what the store of `run.memory` knows of them.
+fn desk(context: &Context) -> Result<Arc<Desk>> {
+    let desk = Desk::open(&context.config, |text| context.reporter.warn(text))?;
+    if context.config.run.memory.is_some() {
+        memory::recall(context, &history(context)?, Some(&desk));
+    }
+    Ok(desk)
+}
+
+/// The alarms that are open, and how the channels fare.
+pub fn alarms(context: &Context) -> Result<Alarms> {
+    let (now, config) = (context.clock.now(), &context.config);
+    let desk = desk(context)?;
+    let mut states = desk.outbox().channels()?;
+    let waiting = desk.outbox().waiting()?;
+    let channels = config.notify.iter().map(|(name, channel)| {
+        let state = states.remove(name).unwrap_or_default();
+        let waiting = waiting.iter().filter(|w| w.channel == *name).count();
+        ChannelDocument::new(name, channel.kind.name(), state, waiting)
+    });
+    Ok(Alarms {
+        app: config.app.name.clone(),
+        environment: config.app.environment.clone(),
+        at: now,
+        channels: channels.collect(),
+        alarms: open_alarms(&desk.outbox().ledger()?, now),
+    })
+}
+
+/// Says that somebody takes care of an alarm for a time.
+pub fn acknowledge(context: &Context, name: &str, span: Span, reason: &str) -> Result<OpenAlarm> {
+    let (now, desk) = (context.clock.now(), desk(context)?);
+    let (next, alarm) = alarm::acknowledge(&desk.outbox().ledger()?, name, span, reason, now)?;
+    // The runner may have stepped the alarms meanwhile: what is said here goes into what it left.
+    let acknowledged = next.alarms.get(&alarm.cause);
+    let acknowledged = acknowledged.and_then(|alarm| alarm.acknowledged.clone());
+    desk.outbox().step(now, |ledger| {
+        let mut ledger = ledger.clone();
+        if let Some(known) = ledger.alarms.get_mut(&alarm.cause) {
+            known.acknowledged.clone_from(&acknowledged);
+        }
+        (ledger, Vec::new())
+    })?;
+    if context.config.run.memory.is_some() {
+        memory::keep(context, &history(context)?, &desk);
+    }
+    Ok(alarm)
 }
 
 /// The metrics of an application.
 pub fn metrics(context: &Context) -> Result<Metrics> {
     let facts = facts(context)?;
     let status = judge(&facts, Mode::Once.terms());
-    Ok(status::metrics(&status, &facts.jobs))
+    let open = open_alarms(&desk(context)?.outbox().ledger()?, status.at);
+    Ok(status::metrics(&status, &facts.jobs).and(alarm::metrics(&status, &open)))
 }
 
 /// The newest jobs of an application, at most so many.
 pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
     let app = &context.config.app;
     let history = history(context)?;
-    memory::recall(context, &history);
+    memory::recall(context, &history, None);
     let jobs = history.jobs(&app.name, &app.environment)?;
     let newest = jobs.iter().rev().take(most).map(JobDocument::from);
     Ok(Jobs {
@@ -110,7 +184,7 @@ pub fn show(context: &Context, id: &str) -> Result<ShownJob> {
     let known = || history.jobs(&app.name, &app.environment);
     let mut jobs = known()?;
     if context.config.run.memory.is_some() && choose(&jobs, id).is_err() {
-        memory::recall(context, &history);
+        memory::recall(context, &history, None);
         jobs = known()?;
     }
     let job = choose(&jobs, id)?;

@@ -2,7 +2,10 @@
 //! again.
 
 use super::deed::execute;
+use super::ping::Pings;
+use super::tell::{Courier, Desk};
 use super::{failed, new};
+use crate::alarm::Condition;
 use crate::cancel::{self, Cancel};
 use crate::clock::Clock;
 use crate::config::{Config, When};
@@ -15,7 +18,7 @@ use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time for which a store that does not answer yet is waited for after a start.
@@ -72,6 +75,12 @@ pub struct Turn<'a> {
     pub watcher: &'a dyn Watcher,
     /// Who calls.
     pub mode: Mode,
+    /// The alarms.
+    pub(crate) desk: Arc<Desk>,
+    /// Pings on their way.
+    pub(crate) pings: Mutex<Pings>,
+    /// What is wrong beside what the stores and the history show.
+    pub also: Vec<Condition>,
 }
 
 /// What a turn came to.
@@ -129,6 +138,7 @@ impl Turn<'_> {
         {
             self.watcher.ended(&job);
         }
+        let courier = Courier::start(self.config, self.clock.clone(), Arc::clone(&self.desk))?;
         let (sender, ends) = unbounded();
         let mut running: Vec<Running> = Vec::new();
         let mut turned = Turned::default();
@@ -154,8 +164,10 @@ impl Turn<'_> {
                     .map(|r| (r.job.kind, r.job.subject.to_string())),
             );
             let retry = waits_until(&agenda, &begun);
-            turned.next = agenda.next();
-            turned.status = Some(judge(&facts, self.mode.terms()));
+            let status = judge(&facts, self.mode.terms());
+            let told = self.tell(&context, &status, &running, &courier);
+            turned.next = agenda.next().into_iter().chain(told).min();
+            turned.status = Some(status);
             turned.agenda = agenda;
             if running.is_empty() {
                 match retry.filter(|_| self.mode == Mode::Once) {
@@ -170,7 +182,45 @@ impl Turn<'_> {
             self.attend(&mut running, &ends, None, &mut turned.jobs);
         }
         let _ = self.history.trim();
+        match self.mode {
+            Mode::Once => courier.finish(),
+            // It ends by itself: what hangs there holds nothing up.
+            Mode::Standing => drop(courier),
+        }
+        self.send_pings();
         Ok(turned)
+    }
+
+    /// Steps the alarms, and lets the courier deliver. Returns when to look again for their sake.
+    fn tell(
+        &self,
+        context: &Context,
+        status: &Status,
+        running: &[Running],
+        courier: &Courier,
+    ) -> Option<Timestamp> {
+        let backups = running.iter().filter(|r| r.due.kind == JobKind::Backup);
+        let begun = backups.map(|r| r.due.subject.to_string()).collect();
+        let looked = self.desk.look(context, status, &begun, &self.also);
+        courier.nudge();
+        looked.unwrap_or_else(|error| {
+            self.watcher.warned(&error.with_hint());
+            None
+        })
+    }
+
+    /// Waits for the pings where the process ends with the turn, and warns of those that failed.
+    fn send_pings(&self) {
+        let pings = std::mem::take(&mut *self.pings());
+        if self.mode == Mode::Once {
+            for error in pings.finish() {
+                self.watcher.warned(&error.with_hint());
+            }
+        }
+    }
+
+    fn pings(&self) -> MutexGuard<'_, Pings> {
+        self.pings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_until(&self, at: Timestamp) -> Result<()> {
@@ -238,6 +288,7 @@ impl Turn<'_> {
         }));
         let cancel = Cancel::default();
         self.watcher.began(&job, &cancel);
+        self.pings().begin(self.config, &self.clock, &job);
         log.line(&format!(
             "{} {}: {}",
             job.kind.as_str(),
@@ -333,6 +384,7 @@ impl Turn<'_> {
             self.watcher
                 .warned(&format!("a job cannot be noted: {error}"));
         }
+        self.pings().end(self.config, &self.clock, &job);
         self.watcher.ended(&job);
         job
     }

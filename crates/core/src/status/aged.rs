@@ -4,6 +4,20 @@ use super::judge::{DrillStanding, Freshness, Status};
 use jiff::Timestamp;
 
 impl Status {
+    /// When something becomes overdue, if nothing happens before.
+    pub fn next_overdue(&self) -> Option<Timestamp> {
+        let plans = self.plans.iter();
+        let plans = plans.map(|plan| (plan.age_seconds, plan.limit_seconds));
+        let drills = self.drills.iter();
+        let drills = drills.map(|drill| (drill.age_seconds, drill.max_age_seconds));
+        let left = plans.chain(drills).filter_map(|(age, max)| {
+            let left = max?.checked_sub(age?)?;
+            i64::try_from(left).ok()
+        });
+        let seconds = self.at.as_second().checked_add(left.min()? + 1)?;
+        Timestamp::from_second(seconds).ok()
+    }
+
     /// The status as of `now`, without looking again.
     pub fn aged(mut self, now: Timestamp) -> Self {
         let passed = now.as_second().saturating_sub(self.at.as_second());

@@ -392,6 +392,28 @@ pub(super) fn points(
         point.counts |= counts;
         point.stores.push(store.clone());
     }
+    // Those that no store holds any more.
+    for one in &survey.missing {
+        let manifest = &one.copy.manifest;
+        let point = points
+            .entry(manifest.point.clone())
+            .or_insert_with(|| Point {
+                id: manifest.point.clone(),
+                plan: manifest.plan.clone(),
+                counts: false,
+                outcome: manifest.outcome,
+                started: manifest.started,
+                finished: manifest.finished,
+                slot: None,
+                stores: Vec::new(),
+                missed: Vec::new(),
+                lost: Vec::new(),
+                bytes: manifest.stored_bytes(),
+            });
+        if !point.lost.contains(&one.store) {
+            point.lost.push(one.store.clone());
+        }
+    }
     points.into_values().collect()
 }
 

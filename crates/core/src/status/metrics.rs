@@ -394,6 +394,11 @@ fn about(kind: JobKind, subject: &Name) -> [(&'static str, &str); 2] {
 }
 
 impl Metrics {
+    /// These metrics, and others of the same application.
+    pub fn and(self, others: Metrics) -> Self {
+        Metrics::merge(vec![self, others])
+    }
+
     /// The metrics of several applications as one document: each metric once, with all its samples.
     pub fn merge(all: Vec<Metrics>) -> Self {
         let mut merged: Vec<Metric> = Vec::new();

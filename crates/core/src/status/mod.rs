@@ -31,9 +31,7 @@ pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};
 pub use overdue::overdue;
 
 #[cfg(test)]
-pub(crate) mod samples;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The value in the middle; of an even number of values, the larger of the two.
 fn median(mut values: Vec<u64>) -> Option<u64> {

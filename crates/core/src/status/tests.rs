@@ -24,6 +24,7 @@ mod overdue;
 mod property;
 mod prunes;
 mod retry;
+pub(crate) mod samples;
 mod simulator;
 mod unchanged;
 mod verify;

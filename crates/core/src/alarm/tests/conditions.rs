@@ -7,7 +7,7 @@ use crate::evidence::Verdict;
 use crate::finding::{Finding, Severity};
 use crate::history::{JobKind, JobOutcome};
 use crate::point::PointId;
-use crate::status::samples::{plan, status};
+use crate::status::tests::samples::{plan, status};
 use crate::status::{
     DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus, Running,
     Status, StoreStatus, VerifyStatus,

@@ -2,7 +2,8 @@
 
 use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
-use crate::config::{Config, PostgresConfig, SourceKind, SshConfig, StoreKind};
+use crate::config::{Config, PingConfig, PostgresConfig, SourceKind, SshConfig, StoreKind};
+use crate::name::Name;
 use crate::ownership;
 use crate::secret::{Reference, Scrubber};
 use crate::transport::resolve;
@@ -121,6 +122,8 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
         }
     }
     all.extend(of_channels(config));
+    let pings = config.ping.iter();
+    all.extend(pings.map(|(name, ping)| of_ping(name, ping)));
     all
 }
 
@@ -134,6 +137,14 @@ fn of_channels(
             (subject, key, Some(reference), Use::Reaches)
         })
     })
+}
+
+fn of_ping<'a>(
+    name: &Name,
+    ping: &'a PingConfig,
+) -> (String, &'a str, Option<&'a Reference>, Use<'a>) {
+    let url = Some(&ping.url);
+    (format!("ping.{name}"), "url", url, Use::Reaches)
 }
 
 fn of_ssh<'a>(

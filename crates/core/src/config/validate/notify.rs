@@ -8,6 +8,7 @@ use crate::config::{
     Topic,
 };
 use crate::http::{Url, is_loopback};
+use crate::name::Name;
 
 /// Most channels.
 const CHANNELS_MAX: usize = 50;
@@ -26,6 +27,19 @@ pub(super) fn channels(config: &Config, issues: &mut Vec<Issue>) {
         let message = format!("{} channels are too many", config.notify.len());
         let issue = Issue::refused("notify", "", message);
         issues.push(issue.hint(format!("keep {CHANNELS_MAX} at most")));
+    }
+    for (name, ping) in &config.ping {
+        let unknown = ping.plans.iter().enumerate();
+        for (index, plan) in unknown.filter(|(_, plan)| !config.plan.contains_key(*plan)) {
+            let at = format!("plans[{index}]");
+            let message = format!("there is no plan {plan:?}");
+            let issue = Issue::refused(format!("ping.{name}"), at, message);
+            let known = config.plan.keys().map(Name::as_str);
+            issues.push(match did_you_mean(plan, known) {
+                Some(hint) => issue.hint(hint),
+                None => issue.hint("name a plan of this configuration, or none for all of them"),
+            });
+        }
     }
     for (name, channel) in &config.notify {
         let subject = format!("notify.{name}");

@@ -1,10 +1,14 @@
 //! One application of the daemon: its configuration, and when it is looked at again.
 
 use super::request::{ApplicationDocument, RunningDocument};
+use crate::alarm::{self, Condition, open_alarms};
 use crate::cancel::Cancel;
+use crate::condition::ConditionKind;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::finding::Severity;
 use crate::history::{History, Job, JobId};
+use crate::job::tell::Desk;
 use crate::job::turn::Turned;
 use crate::status::{Metrics, Status, metrics};
 use jiff::Timestamp;
@@ -35,6 +39,8 @@ pub(super) struct Application {
     pub turning: Option<Instant>,
     /// Jobs that could not be noted.
     pub unwritten: Vec<Job>,
+    /// Its alarms, once they were opened.
+    pub desk: Option<Arc<Desk>>,
     /// The status after its last turn.
     status: Option<Status>,
     /// Why the last turn failed.
@@ -85,6 +91,7 @@ impl Application {
             listed: true,
             turning: None,
             unwritten: Vec::new(),
+            desk: None,
             status: None,
             error: None,
             failures: 0,
@@ -113,7 +120,23 @@ impl Application {
     pub fn take(&mut self, config: Arc<Config>, now: Timestamp) {
         self.config = Some(config);
         self.refused = None;
+        // It may have another state directory now.
+        self.desk = None;
         self.next = Some(now);
+    }
+
+    /// What is wrong beside what the stores and the history show.
+    pub fn conditions(&self) -> Vec<Condition> {
+        let refused = self.refused.iter().map(|error| {
+            let text = format!(
+                "the configuration {} is refused, and the old one stays in force: {error}",
+                self.path.display()
+            );
+            let kind = ConditionKind::Configuration;
+            Condition::new("configuration", kind, Severity::Error, None, text)
+                .hint("see what is wrong with it: lifeboat config check")
+        });
+        refused.collect()
     }
 
     /// Notes a turn that succeeded.
@@ -140,7 +163,14 @@ impl Application {
         let (status, config) = (self.status.clone()?, self.config.as_ref()?);
         let history = History::open(&config.app.state, |_| ());
         let jobs = history.and_then(|h| h.jobs(&config.app.name, &config.app.environment));
-        Some(metrics(&status.aged(now), &jobs.unwrap_or_default()))
+        let ledger = self
+            .desk
+            .as_ref()
+            .and_then(|desk| desk.outbox().ledger().ok());
+        let open = open_alarms(&ledger.unwrap_or_default(), now);
+        let status = status.aged(now);
+        let metrics = metrics(&status, &jobs.unwrap_or_default());
+        Some(metrics.and(alarm::metrics(&status, &open)))
     }
 
     /// Its document, with those of these jobs that are its own.

@@ -13,8 +13,10 @@ pub use control::{Control, ask};
 pub use request::{Answer, ApplicationDocument, Command, DaemonDocument, Request};
 
 use super::metrics_file;
+use super::tell::Desk;
 use super::turn::FAULT;
 use super::turn::{Mode, Turn, Turned, Watcher};
+use crate::alarm::Condition;
 use crate::amount;
 use crate::cancel::{self, Cancel};
 use crate::clock::Clock;
@@ -90,6 +92,7 @@ pub enum Wake {
 pub struct Ended {
     result: Result<Turned>,
     unwritten: Vec<Job>,
+    desk: Option<Arc<Desk>>,
 }
 
 /// Jobs that run, with what ends them.
@@ -231,6 +234,8 @@ impl Daemon {
             service: Arc::clone(&self.options.service),
             running: Arc::clone(&self.running),
             unwritten: std::mem::take(&mut app.unwritten),
+            desk: app.desk.clone(),
+            also: app.conditions(),
         };
         let (path, back) = (app.path.clone(), self.wakes.clone());
         let begun = thread::start(move || {
@@ -255,6 +260,7 @@ impl Daemon {
         };
         app.turning = None;
         app.unwritten = ended.unwritten;
+        app.desk = app.desk.take().or(ended.desk);
         match ended.result {
             Ok(turned) => app.succeeded(now, turned),
             Err(error) if error.code == Code::Interrupted => {}
@@ -470,6 +476,8 @@ struct TurnOf {
     service: Arc<dyn Service>,
     running: Running,
     unwritten: Vec<Job>,
+    desk: Option<Arc<Desk>>,
+    also: Vec<Condition>,
 }
 
 impl TurnOf {
@@ -477,14 +485,20 @@ impl TurnOf {
         let opened = State::prepare(&self.config.app.state).and_then(|()| {
             let lock = super::once::only_runner(&self.config.app.state)?;
             let warn = |text: &str| self.service.warned(&self.name, text);
-            Ok((lock, History::open(&self.config.app.state, warn)?))
+            let history = History::open(&self.config.app.state, warn)?;
+            let desk = match self.desk.take() {
+                Some(desk) => desk,
+                None => Desk::open(&self.config, warn)?,
+            };
+            Ok((lock, history, desk))
         });
-        let (lock, history) = match opened {
+        let (lock, history, desk) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 return Ended {
                     result: Err(error),
                     unwritten: self.unwritten,
+                    desk: None,
                 };
             }
         };
@@ -496,11 +510,14 @@ impl TurnOf {
             observer: Arc::new(Silent),
             watcher: &self,
             mode: Mode::Standing,
+            desk: Arc::clone(&desk),
+            pings: Mutex::default(),
+            also: self.also.clone(),
         };
         let work = std::panic::AssertUnwindSafe(|| {
             let turned = turn.run()?;
             if let Some(status) = &turned.status {
-                metrics_file::publish(&self.config, status, &history, &self);
+                metrics_file::publish(&self.config, status, &history, &desk, &self);
             }
             Ok(turned)
         });
@@ -510,6 +527,7 @@ impl TurnOf {
         Ended {
             result,
             unwritten: history.take_unwritten(),
+            desk: Some(desk),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::{Code, Error};
 use crate::point::PointId;
-use crate::status::samples::{plan, status};
+use crate::status::tests::samples::{plan, status};
 use crate::status::{DrillStanding, Freshness, LimitOf};
 
 fn time(text: &str) -> Timestamp {

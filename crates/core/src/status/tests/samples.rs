@@ -1,7 +1,7 @@
 //! Statuses for tests.
 
-use super::{Freshness, PlanStatus, Status};
 use crate::name::Name;
+use crate::status::{Freshness, PlanStatus, Status};
 use std::collections::BTreeMap;
 
 /// A plan of which nothing is known.
