@@ -10,6 +10,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 pub use lifeboat_core::amount::{bytes, count};
 use lifeboat_core::document::{Document, Failure};
+pub use lifeboat_core::text::one_line;
 use lifeboat_core::{Code, Error, Exit, Result};
 use serde::Serialize;
 use std::io::Write;
@@ -171,18 +172,6 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> Strin
         text.extend(values.map(|(name, value)| format!("    {name}: {value}")));
     }
     text.join("\n")
-}
-
-/// A text on one line: line breaks and other control characters are written as in Rust, `\n`.
-pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
-        }
-    }
-    line
 }
 
 /// A text of several lines, as another program may have said it, on one line.

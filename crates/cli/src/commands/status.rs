@@ -4,6 +4,7 @@ use super::Run;
 use crate::args;
 use crate::output::{self, Printer};
 use jiff::Timestamp;
+use lifeboat_core::anomaly::Compared;
 use lifeboat_core::cold::Want;
 use lifeboat_core::job;
 use lifeboat_core::point::Selector;
@@ -219,6 +220,17 @@ fn told(out: &Printer, status: &Status) {
     }
 }
 
+/// Says what could not be compared with the points before, and why.
+fn not_compared(compared: Compared) -> Option<&'static str> {
+    match compared {
+        Compared::StoredBytes => {
+            Some("rows and files are sealed: only stored bytes were compared with earlier points")
+        }
+        Compared::Unknown => Some("what is in it is sealed: not compared with earlier points"),
+        Compared::Content | Compared::TooFewPoints | Compared::Off => None,
+    }
+}
+
 fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     let name = &plan.plan;
     if let (Some(point), Some(at)) = (&plan.point, plan.unchanged_at) {
@@ -256,6 +268,16 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
         let message = failing.message.as_deref().unwrap_or_default();
         let outcome = failing.outcome.as_str();
         out.line(format!("prune of plan {name} {outcome}: {message}"));
+    }
+    for anomaly in &plan.anomalies {
+        out.line(format!("plan {name}: {}", anomaly.text()));
+    }
+    if plan.anomalies_unlisted > 0 {
+        let more = plan.anomalies_unlisted;
+        out.line(format!("plan {name}: … and {more} more anomalies"));
+    }
+    if let Some(why) = plan.compared.and_then(not_compared) {
+        out.line(format!("plan {name}: {why}"));
     }
     for (store, count) in &plan.missing_copies {
         let count = output::count(*count, "point");

@@ -16,6 +16,7 @@
 )]
 
 mod age_plugins;
+mod anomaly;
 mod as_of;
 mod bad_input;
 mod bucket;
@@ -25,6 +26,7 @@ mod cold_targets;
 mod crash;
 mod daemon;
 mod demo;
+mod diff;
 mod docs;
 mod drill_controls;
 mod drill_mariadb;

@@ -14,6 +14,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "cancel",
             "thread",
             "amount",
+            "text",
             "clock",
             "compress",
             "digest",
@@ -65,6 +66,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "point",
             "retention",
             "objective",
+            "anomaly",
             "posture",
             "place",
             "snapshot",
@@ -82,13 +84,13 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "status", "alarm", "fetch", "deliver",
+            "measures", "status", "alarm", "fetch", "deliver",
         ],
     ),
     (
         "verbs",
         &[
-            "kit", "repo", "backup", "points", "pin", "verify", "copy", "prune", "restore",
+            "kit", "repo", "backup", "points", "diff", "pin", "verify", "copy", "prune", "restore",
             "drill", "cold", "recovery", "doctor",
         ],
     ),
