@@ -82,9 +82,10 @@ fn tell_source(out: &Printer, source: &DiffSource) {
 
 /// A number before and after: `5 → 7`, or once where it is the same.
 fn totals(totals: Totals, words: impl Fn(u64) -> String) -> String {
-    match totals.before == totals.after {
-        true => words(totals.after),
-        false => format!("{} → {}", words(totals.before), words(totals.after)),
+    let (before, after) = (words(totals.before), words(totals.after));
+    match before == after {
+        true => after,
+        false => format!("{before} → {after}"),
     }
 }
 
@@ -102,7 +103,8 @@ fn tell_tables(out: &Printer, name: &str, tables: &TablesDiff) {
     let counts = summary(counts, "table");
     let rows = totals(tables.rows, |rows| count(rows, "row"));
     let equal = count(tables.equal, "table");
-    out.line(format!("source {name}: {counts}; {equal} equal; {rows}"));
+    out.line(format!("source {name}: {counts}"));
+    out.line(format!("  {equal} equal; {rows}"));
     let rows = lists.iter().flat_map(|(change, list)| {
         let rows = list.listed.iter();
         rows.map(|table| table_row(*change, table))
@@ -174,30 +176,25 @@ fn summary(counts: impl IntoIterator<Item = (Change, u64)>, noun: &str) -> Strin
 }
 
 fn tell_files(out: &Printer, name: &str, files: &FilesDiff) {
-    tell_entries(out, name, &files.entries, "entry", |text| {
-        let number = totals(files.files, |number| count(number, "file"));
-        format!("{text}; {number}, {}", totals(files.bytes, bytes))
-    });
+    let number = totals(files.files, |number| count(number, "file"));
+    let size = totals(files.bytes, bytes);
+    let line = format!("{number}; {size}");
+    tell_entries(out, name, &files.entries, "entry", &line);
 }
 
 fn tell_objects(out: &Printer, name: &str, objects: &ObjectsDiff) {
-    tell_entries(out, name, &objects.entries, "object", |text| {
-        let number = totals(objects.objects, |number| count(number, "object"));
-        format!("{text}; {number}, {}", totals(objects.bytes, bytes))
-    });
+    let number = totals(objects.objects, |number| count(number, "object"));
+    let size = totals(objects.bytes, bytes);
+    let line = format!("{number}; {size}");
+    tell_entries(out, name, &objects.entries, "object", &line);
 }
 
-fn tell_entries(
-    out: &Printer,
-    name: &str,
-    entries: &Entries,
-    noun: &str,
-    line: impl Fn(&str) -> String,
-) {
+fn tell_entries(out: &Printer, name: &str, entries: &Entries, noun: &str, sizes: &str) {
     let lists = entries.lists();
     let counts = lists.iter().map(|(change, list)| (*change, list.count));
     let counts = summary(counts, noun);
-    out.line(format!("source {name}: {}", line(&counts)));
+    out.line(format!("source {name}: {counts}"));
+    out.line(format!("  {sizes}"));
     let rows = lists.iter().flat_map(|(change, list)| {
         list.listed.iter().map(|entry| {
             vec![

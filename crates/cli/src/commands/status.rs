@@ -223,11 +223,24 @@ fn told(out: &Printer, status: &Status) {
 /// Says what could not be compared with the points before, and why.
 fn not_compared(compared: Compared) -> Option<&'static str> {
     match compared {
-        Compared::StoredBytes => {
-            Some("rows and files are sealed: only stored bytes were compared with earlier points")
-        }
-        Compared::Unknown => Some("what is in it is sealed: not compared with earlier points"),
+        Compared::StoredBytes => Some("rows and files are sealed, only stored bytes were compared"),
+        Compared::Unknown => Some("what is in it is sealed, it was not compared"),
         Compared::Content | Compared::TooFewPoints | Compared::Off => None,
+    }
+}
+
+fn tell_anomalies(out: &Printer, plan: &PlanStatus) {
+    if let (Some(point), false) = (&plan.point, plan.anomalies.is_empty()) {
+        let name = &plan.plan;
+        out.line(format!(
+            "plan {name} has anomalies: see `lifeboat diff {point}`"
+        ));
+    }
+    for anomaly in &plan.anomalies {
+        out.line(format!("  {}", anomaly.text()));
+    }
+    if plan.anomalies_unlisted > 0 {
+        out.line(format!("  … and {} more", plan.anomalies_unlisted));
     }
 }
 
@@ -269,13 +282,7 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
         let outcome = failing.outcome.as_str();
         out.line(format!("prune of plan {name} {outcome}: {message}"));
     }
-    for anomaly in &plan.anomalies {
-        out.line(format!("plan {name}: {}", anomaly.text()));
-    }
-    if plan.anomalies_unlisted > 0 {
-        let more = plan.anomalies_unlisted;
-        out.line(format!("plan {name}: … and {more} more anomalies"));
-    }
+    tell_anomalies(out, plan);
     if let Some(why) = plan.compared.and_then(not_compared) {
         out.line(format!("plan {name}: {why}"));
     }

@@ -53,27 +53,34 @@ fn a_shrunk_and_a_dropped_table_are_told_with_their_figures() {
     sql(&app, "DELETE FROM client WHERE id >= 480; DROP TABLE note;");
     let report = app.json(&["backup"]);
     assert_eq!(report["outcome"], "complete");
+    let point = report["point"].as_str().unwrap();
     let told = [
-        "table client of source db shrank to 480 rows, usually 1000 (-52 %)",
-        "table note of source db is gone, usually 5 rows",
+        "table main.client of source db shrank to 480 rows, usually 1000 (-52 %)",
+        "table main.note of source db is gone, usually 5 rows",
     ];
     let warnings = report["warnings"].to_string();
     for text in told {
         assert!(warnings.contains(text), "{warnings}");
     }
     let found = anomalies(&app);
-    let rows = json!({ "source": "db", "what": "rows", "table": "client",
+    let rows = json!({ "source": "db", "what": "rows", "table": "main.client",
         "observed": 480, "usual": 1000, "severity": "error" });
-    let gone = json!({ "source": "db", "what": "table-gone", "table": "note",
+    let gone = json!({ "source": "db", "what": "table-gone", "table": "main.note",
         "observed": 0, "usual": 5, "severity": "error" });
     assert_eq!(found, [rows, gone]);
     let shown = app.ok(&["status"]);
     shown.says(
         &told
-            .map(|text| format!("plan main: {text}"))
+            .map(|text| format!("  {text}"))
             .each_ref()
             .map(String::as_str),
     );
+    shown.says(&[&format!(
+        "plan main has anomalies: see `lifeboat diff {point}`"
+    )]);
+    let wide = shown.stdout.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None);
+    app.ok(&["diff", point]).says(&["1000 → 480", "main.note"]);
     // It is not overdue, and nothing failed.
     app.ok(&["status", "--check"]);
     // A host that lost its state reads the same from the stores, whose details are in clear.
@@ -110,7 +117,7 @@ fn files_replaced_by_what_cannot_be_compressed_ring() {
     );
     let warnings = report["warnings"].to_string();
     assert!(
-        warnings.contains("150 of 202 files were replaced at once"),
+        warnings.contains("150 of 202 files were replaced"),
         "{warnings}"
     );
     // Computed once, when the point was taken.
@@ -161,8 +168,8 @@ fn a_host_without_key_and_state_judges_bytes_only_and_says_so() {
     assert_eq!(compared(&app), "stored-bytes");
     assert_eq!(whats(&anomalies(&app)), ["stored-bytes"]);
     app.ok(&["status"])
-        .says(&["rows and files are sealed: only stored bytes were compared"])
-        .never_says(&["table client"]);
+        .says(&["rows and files are sealed, only stored bytes were compared"])
+        .never_says(&["main.client"]);
 }
 
 const DATABASE: &str = r#"

@@ -26,8 +26,8 @@ fn listed(list: &Value, key: &str) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn diff_tells_tables_and_files() {
+/// An application with a point before, and one after tables and files were changed.
+fn two_points() -> (App, String, String) {
     let app = App::basic();
     app.write("data/gone.txt", b"gone");
     app.write("data/mode.txt", b"as it was");
@@ -49,16 +49,24 @@ fn diff_tells_tables_and_files() {
     let mode = PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(app.path("data/mode.txt"), mode).unwrap();
     let second = app.backup();
+    (app, first, second)
+}
 
+#[test]
+fn diff_tells_tables_and_files() {
+    let (app, first, second) = two_points();
     let diff = app.json(&["diff", &first, &second]);
     assert_eq!(
         (&diff["before"]["point"], &diff["after"]["point"]),
         (&json!(first), &json!(second))
     );
     let tables = &source(&diff, "db")["tables"];
-    assert_eq!(listed(&tables["added"], "table"), ["new"]);
-    assert_eq!(listed(&tables["removed"], "table"), ["old"]);
-    assert_eq!(listed(&tables["changed"], "table"), ["client", "same"]);
+    assert_eq!(listed(&tables["added"], "table"), ["main.new"]);
+    assert_eq!(listed(&tables["removed"], "table"), ["main.old"]);
+    assert_eq!(
+        listed(&tables["changed"], "table"),
+        ["main.client", "main.same"]
+    );
     let client = &tables["changed"]["listed"][0];
     assert_eq!(
         (&client["rows_before"], &client["rows_after"]),
@@ -90,17 +98,25 @@ fn diff_tells_tables_and_files() {
 
     let text = app.ok(&["diff", &first, &second]);
     text.says(&[
-        "source db: 1 table added, 1 removed, 2 changed; 0 tables equal; 52 rows → 43 rows",
+        "source db: 1 table added, 1 removed, 2 changed",
+        "  0 tables equal; 51 rows → 43 rows",
         "50 → 40",
         "1, others",
         "objects of kind index: 1 → 0",
         "source files: 1 entry added, 1 removed, 1 changed, 1 metadata",
     ]);
+    let wide = text.stdout.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None);
+}
+
+#[test]
+fn diff_chooses_points_and_sources() {
+    let (app, first, second) = two_points();
     // The other way round.
     let back = app.json(&["diff", "latest", &first, "--source", "db"]);
     assert_eq!(
         listed(&source(&back, "db")["tables"]["added"], "table"),
-        ["old"]
+        ["main.old"]
     );
     assert_eq!(back["sources"].as_array().unwrap().len(), 1);
     // With the point before it, which is the first one; and that has none before it.
@@ -218,7 +234,15 @@ fn diff_lists_objects_of_a_bucket() {
     live.delete("gone");
     live.put("new", &[], b"a new one");
     live.put("other", &[], b"has changed");
-    live.put("tags", &[("x-amz-meta-key", "kept")], b"tags");
+    // A bucket's listing tells times to the second.
+    let modified = || {
+        let answer = live.get("live/tags");
+        answer.header("last-modified").map(str::to_owned)
+    };
+    let before = modified();
+    while modified() == before {
+        live.put("tags", &[("x-amz-meta-key", "kept")], b"tags");
+    }
     live.app.backup();
     let diff = live.app.json(&["diff", &first, "latest"]);
     let objects = &source(&diff, "media")["objects"];
@@ -231,7 +255,8 @@ fn diff_lists_objects_of_a_bucket() {
         assert_eq!(listed(&objects[list], "path"), [key], "{list}");
     }
     assert_eq!(objects["objects"], json!({ "before": 4, "after": 4 }));
-    live.app
-        .ok(&["diff", &first, "latest"])
-        .says(&["source media: 1 object added, 1 removed, 1 changed, 1 metadata; 4 objects"]);
+    live.app.ok(&["diff", &first, "latest"]).says(&[
+        "source media: 1 object added, 1 removed, 1 changed, 1 metadata",
+        "  4 objects; ",
+    ]);
 }

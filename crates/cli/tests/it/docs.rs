@@ -268,6 +268,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("[plan.NAME]", "PlanConfig", ""),
     ("retry", "Retry", ""),
     ("keep", "KeepRules", ""),
+    ("anomaly", "AnomalyLimits", ""),
     ("[drill.NAME]", "DrillConfig", ""),
     ("Checks", "CheckConfig", ""),
     ("[verify.NAME]", "VerifyConfig", ""),

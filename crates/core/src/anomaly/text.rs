@@ -45,12 +45,12 @@ impl Anomaly {
                 format!("table {table} of source {source} is gone, usually {usual}")
             }
             What::Ratio => format!(
-                "source {source} compresses to {observed} % of its size, usually to {usual} %: was it encrypted?"
+                "source {source} compresses to {observed} %, usually to {usual} %: was it encrypted?"
             ),
             What::FilesChanged => {
                 let all = count(self.of.unwrap_or(0), "file");
                 format!(
-                    "source {source}: {observed} of {all} were replaced at once, usually {usual}: were they encrypted?"
+                    "source {source}: {observed} of {all} were replaced, usually {usual}: encrypted?"
                 )
             }
             What::MinBytes => {

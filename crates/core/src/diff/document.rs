@@ -275,3 +275,6 @@ pub struct BytesChange {
     /// Its SHA-256 after.
     pub sha256_after: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;
