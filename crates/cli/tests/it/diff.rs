@@ -121,7 +121,7 @@ fn diff_chooses_points_and_sources() {
     assert_eq!(back["sources"].as_array().unwrap().len(), 1);
     // With the point before it, which is the first one; and that has none before it.
     assert_eq!(app.json(&["diff", "latest"])["before"]["point"], first);
-    app.exits(1, &["diff", &first])
+    app.exits(2, &["diff", &first])
         .says(&["no complete point of plan main before"]);
     app.ok(&["diff", &second, &second])
         .says(&["source db: nothing changed"]);

@@ -42,7 +42,7 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nmin_rows = 5",
         "7:1",
         "source.f: key \"min_rows\" belongs to kind \"sqlite\" and \"postgres\" and \"mariadb\" and \"mysql\", not \"files\"",
-        "did you mean \"min_bytes\"?",
+        "known here: exclude, key, kind, min_bytes, one_file_system, optional, paths, sensitive, separate",
     ),
     (
         "[source.db]\nkind = \"postgress\"",

@@ -79,4 +79,116 @@ fn the_document_of_a_diff() {
     assert_document(diff, EXPECTED);
 }
 
-const EXPECTED: &str = r#"{}"#;
+const EXPECTED: &str = r#"{
+  "schema": 1,
+  "app": "crm",
+  "environment": "production",
+  "before": {
+    "point": "20261120T050000Z-7f3a",
+    "plan": "hourly",
+    "started": "2026-11-20T05:00:00Z",
+    "outcome": "complete",
+    "store": "disk",
+    "from_catalog": true
+  },
+  "after": {
+    "point": "20261120T060000Z-7f3a",
+    "plan": "hourly",
+    "started": "2026-11-20T06:00:00Z",
+    "outcome": "complete",
+    "store": "disk",
+    "from_catalog": false
+  },
+  "only_before": [
+    "vault"
+  ],
+  "only_after": [],
+  "sources": [
+    {
+      "source": "db",
+      "kind": "sqlite",
+      "equal": false,
+      "tables": {
+        "added": {
+          "count": 0,
+          "listed": []
+        },
+        "removed": {
+          "count": 0,
+          "listed": []
+        },
+        "changed": {
+          "count": 1,
+          "listed": [
+            {
+              "table": "public.client",
+              "rows_before": 50,
+              "rows_after": 40,
+              "bytes_before": 500,
+              "bytes_after": 400
+            }
+          ]
+        },
+        "equal": 3,
+        "rows": {
+          "before": 50,
+          "after": 40
+        },
+        "kinds": [
+          {
+            "kind": "index",
+            "before": 2,
+            "after": 1,
+            "redefined": 0
+          }
+        ]
+      },
+      "files": null,
+      "objects": null,
+      "streams": {},
+      "limits": []
+    },
+    {
+      "source": "files",
+      "kind": "files",
+      "equal": false,
+      "tables": null,
+      "files": {
+        "added": {
+          "count": 2,
+          "listed": [
+            {
+              "path": "a",
+              "type": "file",
+              "bytes_before": null,
+              "bytes_after": 5
+            }
+          ]
+        },
+        "removed": {
+          "count": 0,
+          "listed": []
+        },
+        "changed": {
+          "count": 0,
+          "listed": []
+        },
+        "metadata": {
+          "count": 0,
+          "listed": []
+        },
+        "files": {
+          "before": 0,
+          "after": 0
+        },
+        "bytes": {
+          "before": 0,
+          "after": 0
+        }
+      },
+      "objects": null,
+      "streams": {},
+      "limits": []
+    }
+  ]
+}"#;
