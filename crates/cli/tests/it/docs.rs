@@ -442,6 +442,7 @@ fn json_fields_are_documented() {
     check("backup", &backup);
     let points = app.json(&["points"]);
     check("points", &points);
+    check("diff", &app.json(&["diff", "latest", "latest"]));
     check("show", &app.json(&["show", "latest"]));
     check("verify", &app.json(&["verify"]));
     check("copy", &app.json(&["copy", "--to", "disk"]));

@@ -186,6 +186,20 @@ fn documents_have_the_fields_they_promise() {
         ],
     );
 
+    let diff = document(&app, 0, &["diff", "latest", "latest"]);
+    has(
+        &diff,
+        &[
+            ("app", "s"),
+            ("environment", "s"),
+            ("before", "o"),
+            ("after", "o"),
+            ("only_before", "a"),
+            ("only_after", "a"),
+            ("sources", "a"),
+        ],
+    );
+
     let verify = document(&app, 0, &["verify"]);
     has(
         &verify,
