@@ -128,7 +128,7 @@ pub fn conditions(
     }
     for plan in &status.plans {
         of_plan(status, plan, begun, &failing, &mut found);
-        found.extend(odd(plan));
+        found.extend(of_anomalies(plan));
     }
     for drill in &status.drills {
         of_drill(drill, &mut found);
@@ -262,12 +262,12 @@ fn of_plan(
 }
 
 /// Anomalies of the newest complete point of a plan, one condition for each source.
-fn odd(plan: &PlanStatus) -> Vec<Condition> {
+fn of_anomalies(plan: &PlanStatus) -> Vec<Condition> {
     let mut sources: BTreeMap<&Name, Vec<&Anomaly>> = BTreeMap::new();
     for anomaly in &plan.anomalies {
         sources.entry(&anomaly.source).or_default().push(anomaly);
     }
-    let odd = sources.into_iter().map(|(source, anomalies)| {
+    let conditions = sources.into_iter().map(|(source, anomalies)| {
         let texts = anomalies.iter().take(ANOMALIES_MAX);
         let mut texts: Vec<String> = texts.map(|anomaly| anomaly.text()).collect();
         let more = anomalies.len().saturating_sub(ANOMALIES_MAX);
@@ -285,7 +285,7 @@ fn odd(plan: &PlanStatus) -> Vec<Condition> {
             None => condition,
         }
     });
-    odd.collect()
+    conditions.collect()
 }
 
 fn missing(

@@ -229,7 +229,7 @@ fn percent(part: u64, whole: u64) -> u64 {
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
-/// What shrinks is graver than what grows: it may be lost.
+/// The severity of a change. A loss is graver than growth.
 fn gravity(observed: u64, usual: u64) -> Severity {
     match observed < usual {
         true => Severity::Error,

@@ -49,7 +49,7 @@ pub struct Content {
     pub changes: Option<FileChanges>,
 }
 
-/// What a store keeps of a source in a point.
+/// Stored form of a source in a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// Bytes.
@@ -68,7 +68,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// What a configuration says about a plan.
+    /// The judgements that a configuration asks for of a plan.
     pub fn of(config: &Config, plan: &PlanConfig) -> Self {
         let sources = plan.sources.iter();
         let least = sources.filter_map(|source| {
@@ -85,7 +85,7 @@ impl Watch {
         }
     }
 
-    /// What holds where no configuration says anything.
+    /// The default, for points whose plan no configuration has.
     pub fn unconfigured() -> Self {
         Watch {
             limits: Some(AnomalyLimits::default()),
@@ -114,15 +114,15 @@ pub struct Judged {
     pub compared: Compared,
 }
 
-/// What of a point was compared with the points before it.
+/// Part of a point that was compared with the points before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compared {
     /// The content of every source: bytes, files and rows.
     Content,
-    /// Of some source only the stored bytes, since its content is sealed and not known here.
+    /// Only the stored bytes of some source, since its content is sealed and not known here.
     StoredBytes,
-    /// Of some source nothing: its content is not known here, and its stored bytes say nothing.
+    /// Nothing of some source: its content is not known here, and its stored bytes say nothing.
     Unknown,
     /// Nothing yet: there are fewer than three points before it.
     #[default]
@@ -164,7 +164,7 @@ pub struct Anomaly {
     pub of: Option<u64>,
 }
 
-/// What an anomaly is about, and the unit of its figures.
+/// Subject of an anomaly, and the unit of its figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {

@@ -286,7 +286,7 @@ fn bytes(a: Option<&BytesFingerprint>, b: Option<&BytesFingerprint>) -> BytesCha
     }
 }
 
-/// What became of an entry of a tree; `None` if it is equal.
+/// The change of an entry of a tree; `None` if both are equal.
 fn file_change(a: Option<&FileEntry>, b: Option<&FileEntry>) -> Option<Change> {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),

@@ -329,13 +329,13 @@ pub struct DetailsArtifact {
     /// configured, `attributes`, and the queries that were to be answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<String>,
-    /// What became of the files since the plan's newest complete point before it, if it is a tree
+    /// Number of files that changed since the plan's newest complete point before it, if it is a tree
     /// and its inventory could be compared with the one of that point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<FileChanges>,
 }
 
-/// What became of the files of a tree since another point. Links and directories are no files here.
+/// Number of files of a tree that changed since another point. Links and directories do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChanges {
     /// Number of files before.
