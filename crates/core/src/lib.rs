@@ -85,7 +85,6 @@ pub mod state;
 pub mod status;
 pub mod stores;
 pub mod survey;
-pub mod text;
 pub mod thread;
 pub mod transport;
 pub mod tree;

@@ -2,13 +2,14 @@
 
 use super::Run;
 use crate::args;
-use crate::output::{self, Printer, bytes, count, one_line};
+use crate::output::{self, Printer, bytes, count};
 use lifeboat_core::cold::Want;
 use lifeboat_core::diff::{
     self, BytesChange, Change, Diff, DiffPoint, DiffSource, Entries, FilesDiff, ObjectKind,
     ObjectsDiff, Options, TableChange, TablesDiff, Totals,
 };
 use lifeboat_core::point::Selector;
+use lifeboat_core::visible::visible;
 use lifeboat_core::{Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Diff) -> Result<Exit> {
@@ -152,7 +153,7 @@ fn tell_kind(kind: &ObjectKind) -> String {
     let redefined = redefined.map(|count| format!(", {count} defined otherwise"));
     format!(
         "objects of kind {}: {}{}",
-        one_line(&kind.kind),
+        visible(&kind.kind),
         totals(numbers, plain),
         redefined.unwrap_or_default()
     )

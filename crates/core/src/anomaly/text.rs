@@ -2,7 +2,7 @@
 
 use super::{Anomaly, What};
 use crate::amount::{bytes, count};
-use crate::text::one_line;
+use crate::visible::visible;
 
 impl Anomaly {
     /// One sentence with the figures, without a full stop: `table public.client of source db shrank
@@ -19,7 +19,7 @@ impl Anomaly {
             true => "shrank",
             false => "grew",
         };
-        let table = one_line(self.table.as_deref().unwrap_or_default());
+        let table = visible(self.table.as_deref().unwrap_or_default());
         let change = change(observed, usual);
         match self.what {
             What::Bytes => {

@@ -14,7 +14,6 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "cancel",
             "thread",
             "amount",
-            "text",
             "clock",
             "compress",
             "digest",
