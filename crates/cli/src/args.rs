@@ -70,6 +70,8 @@ pub enum Command {
     Points(Points),
     /// Show one restore point: artifacts, fingerprints, copies, proof
     Show(Show),
+    /// Say what changed from one restore point to another, by table and file
+    Diff(Diff),
     /// Re-read what is stored and compare it with the manifest
     Verify(Verify),
     /// Give a store the copies it lacks
@@ -134,6 +136,7 @@ impl Command {
         let cold = match self {
             Command::Points(a) => &a.cold,
             Command::Show(a) => &a.cold,
+            Command::Diff(a) => &a.cold,
             Command::Verify(a) => &a.cold,
             Command::Restore(a) => &a.cold,
             Command::Status(a) => &a.cold,
@@ -167,7 +170,7 @@ impl Command {
                 KitCommand::Export(_) | KitCommand::Test(_) | KitCommand::Unpack(_) => true,
             },
             Command::Repo(repo) => repo.command.acts(),
-            Command::Doctor | Command::Points(_) | Command::Show(_) => false,
+            Command::Doctor | Command::Points(_) | Command::Show(_) | Command::Diff(_) => false,
             Command::Completions { .. } | Command::Man(_) | Command::Demo(_) => false,
         }
     }
@@ -182,6 +185,7 @@ impl Command {
         match self {
             Command::Points(a) => &a.trust.signers,
             Command::Show(a) => &a.trust.signers,
+            Command::Diff(a) => &a.trust.signers,
             Command::Verify(a) => &a.trust.signers,
             Command::Drill(a) => &a.trust.signers,
             Command::Restore(a) => &a.trust.signers,
@@ -291,6 +295,30 @@ pub struct Points {
 pub struct Show {
     #[arg(help = POINT)]
     pub point: String,
+    #[command(flatten)]
+    pub from: FromStore,
+    #[command(flatten)]
+    pub as_of: AsOf,
+    #[command(flatten)]
+    pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
+}
+
+/// Say what changed.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The earlier point: an id, its beginning, latest, latest:PLAN, before:TIME, random,
+    /// random:14d..21d. Alone, it is compared with the complete point of its plan before it
+    pub point: String,
+    /// The point that is compared with it
+    pub other: Option<String>,
+    /// Only this source (repeatable)
+    #[arg(long = "source", value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// List everything, not only the first 20 of each kind
+    #[arg(long)]
+    pub all: bool,
     #[command(flatten)]
     pub from: FromStore,
     #[command(flatten)]

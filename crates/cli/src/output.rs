@@ -10,6 +10,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 pub use lifeboat_core::amount::{bytes, count};
 use lifeboat_core::document::{Document, Failure};
+use lifeboat_core::visible::visible;
 use lifeboat_core::{Code, Error, Exit, Result};
 use serde::Serialize;
 use std::io::Write;
@@ -126,7 +127,7 @@ impl Printer {
 /// for which a terminal of `width` columns is too narrow are written below their row, each value with
 /// its name.
 fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
-    let plain = |row: Vec<String>| row.iter().map(|text| one_line(text)).collect::<Vec<_>>();
+    let plain = |row: Vec<String>| row.iter().map(|text| visible(text)).collect::<Vec<_>>();
     let mut rows: Vec<Vec<String>> = rows.into_iter().map(plain).collect();
     // A column that says nothing is left out.
     let says = |column: usize| {
@@ -173,18 +174,6 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> Strin
     text.join("\n")
 }
 
-/// A text on one line: line breaks and other control characters are written as in Rust, `\n`.
-pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
-        }
-    }
-    line
-}
-
 /// A text of several lines, as another program may have said it, on one line.
 pub fn joined(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -194,7 +183,7 @@ pub fn joined(text: &str) -> String {
 /// The reason of a point or record, for a table: one line, and its beginning when it is long.
 pub fn reason(text: Option<&str>) -> String {
     const LONGEST: usize = 60;
-    let line = one_line(text.unwrap_or_default());
+    let line = visible(text.unwrap_or_default());
     match line.chars().count() {
         0..=LONGEST => line,
         _ => line.chars().take(LONGEST - 1).chain(['…']).collect(),
@@ -342,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_programs_say_is_one_line() {
+    fn what_other_programs_say_is_visible() {
         assert_eq!(
             joined("it failed:\n\tIs it running?\n\n"),
             "it failed:; Is it running?"

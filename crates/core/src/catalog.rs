@@ -47,6 +47,14 @@ const COPIES: &str = "
     FROM manifest m LEFT JOIN fit f ON f.location = m.location AND f.point = m.point
     WHERE m.location = ?1 ORDER BY m.point";
 
+const NEWEST_COPIES: &str = "
+    SELECT m.point, m.bytes, m.signature, f.digest, f.key
+    FROM manifest m LEFT JOIN fit f ON f.location = m.location AND f.point = m.point
+    WHERE m.location = ?1 ORDER BY m.point DESC LIMIT ?2";
+
+/// Number of points among which the newest of a plan are looked for.
+const NEWEST_MAX: u32 = 2000;
+
 /// The index of what the stores hold.
 pub struct Catalog {
     connection: Mutex<Connection>,
@@ -135,6 +143,30 @@ impl Catalog {
         Ok(copies)
     }
 
+    /// The newest noted copies of a store that are wanted, the newest first: at most `most`, and none
+    /// beyond its newest 2000 points.
+    pub fn newest_copies(
+        &self,
+        location: &str,
+        most: usize,
+        wanted: impl Fn(&PointCopy) -> bool,
+    ) -> Result<Vec<PointCopy>> {
+        self.run(|c| {
+            let mut statement = c.prepare(NEWEST_COPIES)?;
+            let mut rows = statement.query(params![location, NEWEST_MAX])?;
+            let mut copies = Vec::new();
+            while copies.len() < most
+                && let Some(row) = rows.next()?
+            {
+                let (stored, known) = noted(row)?;
+                let point = PointId::parse(&row.get::<_, String>(0)?);
+                let parsed = point.map(|p| stored.parse_knowing(location, &p, known.as_ref()));
+                copies.extend(parsed.and_then(std::result::Result::ok).filter(&wanted));
+            }
+            Ok(copies)
+        })
+    }
+
     /// SHA-256, hex, of the manifest of the plan's previous point, as far as the store's points are
     /// noted here.
     pub fn previous_of_plan(&self, location: &str, manifest: &Manifest) -> Option<String> {
@@ -218,7 +250,7 @@ impl Catalog {
     }
 }
 
-/// A row of [`COPIES`]: what is noted of a manifest, and whether its signature is known to fit.
+/// A row of [`COPIES`] or [`NEWEST_COPIES`]: what is noted of a manifest, and whether its signature is known to fit.
 fn noted(row: &Row<'_>) -> rusqlite::Result<(StoredManifest, Option<Fit>)> {
     let stored = StoredManifest {
         bytes: row.get(1)?,

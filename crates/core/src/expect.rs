@@ -167,11 +167,24 @@ impl Percent {
     pub const HALF: Percent = Percent {
         thousandths: 50_000,
     };
+    /// 20 %.
+    pub const FIFTH: Percent = Percent {
+        thousandths: 20_000,
+    };
 
     /// Returns whether two counts differ by at most this percentage of the larger one.
     pub fn allows(self, one: u64, other: u64) -> bool {
         let apart = u128::from(one.abs_diff(other)) * 100_000;
         apart <= u128::from(one.max(other)) * u128::from(self.thousandths)
+    }
+}
+
+impl Percent {
+    /// This percentage of a number, rounded down.
+    pub fn of(self, number: u64) -> u64 {
+        let share = u128::from(number) * u128::from(self.thousandths) / 100_000;
+        // At most 100 %.
+        u64::try_from(share).unwrap_or(number)
     }
 }
 

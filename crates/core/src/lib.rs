@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod amount;
+pub mod anomaly;
 pub mod archive;
 pub mod backup;
 pub mod cancel;
@@ -18,6 +19,7 @@ pub mod context;
 pub mod copies;
 pub mod copy;
 pub mod deliver;
+pub mod diff;
 pub mod digest;
 pub mod discover;
 pub mod doctor;
@@ -42,6 +44,7 @@ pub mod kind;
 pub mod kit;
 pub mod lease;
 pub mod marks;
+mod measures;
 pub mod name;
 pub mod notify;
 pub mod objective;

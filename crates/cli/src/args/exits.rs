@@ -71,6 +71,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
         ],
     ),
     ("show", &[UNSOUND, LOCKED, UNTRUSTED]),
+    ("diff", &[UNSOUND, LOCKED, UNTRUSTED]),
     (
         "verify",
         &[

@@ -6,6 +6,7 @@ mod config;
 mod copy;
 mod daemon;
 mod demo;
+mod diff;
 mod doctor;
 mod drill;
 mod evidence;
@@ -187,6 +188,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Backup(args) => backup::run(run, args),
         Command::Points(args) => points::list(run, args),
         Command::Show(args) => points::show(run, args),
+        Command::Diff(args) => diff::run(run, args),
         Command::Verify(args) => verify::run(run, args),
         Command::Copy(args) => copy::run(run, args),
         Command::Prune(args) => prune::run(run, args),

@@ -4,6 +4,7 @@ use super::Run;
 use crate::args;
 use crate::output::{self, Printer};
 use jiff::Timestamp;
+use lifeboat_core::anomaly::Compared;
 use lifeboat_core::cold::Want;
 use lifeboat_core::job;
 use lifeboat_core::point::Selector;
@@ -224,6 +225,30 @@ fn told(out: &Printer, status: &Status) {
     }
 }
 
+/// Says what could not be compared with the points before, and why.
+fn not_compared(compared: Compared) -> Option<&'static str> {
+    match compared {
+        Compared::StoredBytes => Some("rows and files are sealed, only stored bytes were compared"),
+        Compared::Unknown => Some("what is in it is sealed, it was not compared"),
+        Compared::Content | Compared::TooFewPoints | Compared::Off => None,
+    }
+}
+
+fn tell_anomalies(out: &Printer, plan: &PlanStatus) {
+    if let (Some(point), false) = (&plan.point, plan.anomalies.is_empty()) {
+        let name = &plan.plan;
+        out.line(format!(
+            "plan {name} has anomalies: see `lifeboat diff {point}`"
+        ));
+    }
+    for anomaly in &plan.anomalies {
+        out.line(format!("  {}", anomaly.text()));
+    }
+    if plan.anomalies_unlisted > 0 {
+        out.line(format!("  … and {} more", plan.anomalies_unlisted));
+    }
+}
+
 fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     let name = &plan.plan;
     if let (Some(point), Some(at)) = (&plan.point, plan.unchanged_at) {
@@ -261,6 +286,10 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
         let message = failing.message.as_deref().unwrap_or_default();
         let outcome = failing.outcome.as_str();
         out.line(format!("prune of plan {name} {outcome}: {message}"));
+    }
+    tell_anomalies(out, plan);
+    if let Some(why) = plan.compared.and_then(not_compared) {
+        out.line(format!("plan {name}: {why}"));
     }
     for (store, count) in &plan.missing_copies {
         let count = output::count(*count, "point");

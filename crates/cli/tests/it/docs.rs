@@ -268,6 +268,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("[plan.NAME]", "PlanConfig", ""),
     ("retry", "Retry", ""),
     ("keep", "KeepRules", ""),
+    ("anomaly", "AnomalyLimits", ""),
     ("[drill.NAME]", "DrillConfig", ""),
     ("Checks", "CheckConfig", ""),
     ("[verify.NAME]", "VerifyConfig", ""),
@@ -452,6 +453,7 @@ fn json_fields_are_documented() {
     check("backup", &backup);
     let points = app.json(&["points"]);
     check("points", &points);
+    check("diff", &app.json(&["diff", "latest", "latest"]));
     check("show", &app.json(&["show", "latest"]));
     check("verify", &app.json(&["verify"]));
     check("copy", &app.json(&["copy", "--to", "disk"]));

@@ -451,3 +451,34 @@ fn colour_is_for_terminals_that_want_it() {
     let progress = on_a_terminal(&app, &["backup"], &[("NO_COLOR", "1")]);
     assert!(!progress.contains("\u{1b}[3"), "{progress:?}");
 }
+
+#[test]
+fn json_of_diff() {
+    let app = App::basic();
+    app.backup();
+    let diff = document(&app, 0, &["diff", "latest", "latest"]);
+    has(
+        &diff,
+        &[
+            ("app", "s"),
+            ("environment", "s"),
+            ("before", "o"),
+            ("after", "o"),
+            ("only_before", "a"),
+            ("only_after", "a"),
+            ("sources", "a"),
+        ],
+    );
+    has(
+        first(&diff, "sources"),
+        &[
+            ("source", "s"),
+            ("kind", "s"),
+            ("equal", "b"),
+            ("tables", "?o"),
+            ("files", "?o"),
+            ("streams", "o"),
+            ("limits", "a"),
+        ],
+    );
+}

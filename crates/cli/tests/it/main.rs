@@ -17,6 +17,7 @@
 
 mod age_plugins;
 mod alarms;
+mod anomaly;
 mod as_of;
 mod bad_input;
 mod bucket;
@@ -26,6 +27,7 @@ mod cold_targets;
 mod crash;
 mod daemon;
 mod demo;
+mod diff;
 mod docs;
 mod drill_controls;
 mod drill_mariadb;

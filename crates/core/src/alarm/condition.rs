@@ -1,17 +1,20 @@
 //! What is wrong with an application now. Pure.
 
+use crate::anomaly::Anomaly;
 use crate::condition::ConditionKind;
 use crate::error::{Code, Fact};
 use crate::evidence::Verdict;
 use crate::finding::{Finding, Severity};
 use crate::history::JobOutcome;
+use crate::name::Name;
 use crate::notify::Item;
+use crate::point::PointId;
 use crate::span::Span;
 use crate::status::{
     DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Status, StoreStatus, VerifyStatus,
 };
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Time that healing is given before a copy that a store missed counts as missing.
 const HEALED_WITHIN_SECONDS: i64 = 3600;
@@ -19,6 +22,8 @@ const HEALED_WITHIN_SECONDS: i64 = 3600;
 const LATE_SECONDS: i64 = 3600;
 /// Time for which a restore that brought back something else is told of, unless a later one does not.
 const DIFFERS_DAYS: i64 = 30;
+/// Number of anomalies of a source that are told with their figures.
+const ANOMALIES_MAX: usize = 3;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +131,7 @@ pub fn conditions(
     }
     for plan in &status.plans {
         of_plan(status, plan, begun, &failing, &mut found);
+        found.extend(of_anomalies(plan));
     }
     for drill in &status.drills {
         of_drill(drill, &mut found);
@@ -260,6 +266,33 @@ fn of_plan(
         let condition = missing(&subject, store, Severity::Error, None, text);
         found.push(condition.hint("find out who deleted them: `lifeboat points` names them"));
     }
+}
+
+/// Anomalies of the newest complete point of a plan, one condition for each source.
+fn of_anomalies(plan: &PlanStatus) -> Vec<Condition> {
+    let mut sources: BTreeMap<&Name, Vec<&Anomaly>> = BTreeMap::new();
+    for anomaly in &plan.anomalies {
+        sources.entry(&anomaly.source).or_default().push(anomaly);
+    }
+    let conditions = sources.into_iter().map(|(source, anomalies)| {
+        let texts = anomalies.iter().take(ANOMALIES_MAX);
+        let mut texts: Vec<String> = texts.map(|anomaly| anomaly.text()).collect();
+        let more = anomalies.len().saturating_sub(ANOMALIES_MAX);
+        texts.extend((more > 0).then(|| format!("and {more} more")));
+        let severity = anomalies.iter().map(|anomaly| anomaly.severity).max();
+        let condition = Condition::new(
+            format!("plan.{}.{source}", plan.plan),
+            ConditionKind::Anomaly,
+            severity.unwrap_or(Severity::Warning),
+            plan.point.as_ref().map(PointId::time),
+            texts.join("; "),
+        );
+        match &plan.point {
+            Some(point) => condition.hint(format!("see what changed: lifeboat diff {point}")),
+            None => condition,
+        }
+    });
+    conditions.collect()
 }
 
 fn missing(

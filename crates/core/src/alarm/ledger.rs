@@ -237,7 +237,8 @@ pub fn step(
 fn known_cause<'l>(ledger: &'l Ledger, condition: &Condition) -> Option<&'l str> {
     let id = condition.id();
     let mut open = ledger.alarms.iter();
-    let known = open.find(|(_, alarm)| alarm.clear_since.is_none() && alarm.items.contains_key(&id));
+    let known =
+        open.find(|(_, alarm)| alarm.clear_since.is_none() && alarm.items.contains_key(&id));
     known.map(|(cause, _)| cause.as_str())
 }
 

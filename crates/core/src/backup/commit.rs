@@ -36,6 +36,9 @@ impl Run<'_> {
                 self.details.errors.push(error.to_string());
             }
         }
+        if outcome == Outcome::Complete && !self.safety {
+            self.look_for_anomalies();
+        }
         if outcome != Outcome::Failed {
             self.context.reporter.step("commit", None);
             committed = self.commit_stores(outcome, finished);

@@ -434,6 +434,7 @@ impl Mirror<'_, '_> {
             roots: Vec::new(),
             attributes: None,
             settings: None,
+            changes: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! a source or store that fails does not stop the others; a key that a manifest names is never
 //! overwritten; `finally` commands run whatever happened.
 
+mod anomalies;
 mod commit;
 mod hooks;
 mod mirror;
@@ -451,6 +452,7 @@ impl<'a> Run<'a> {
             roots: config.kind.roots().into_iter().map(text).collect(),
             settings: settings(config, &queries, source.attributes()),
             attributes: source.attributes(),
+            changes: None,
         };
         // What is in the spool is noted when it is delivered.
         if self.spool.is_none() {

@@ -365,6 +365,7 @@ mod tests {
             roots: Vec::new(),
             attributes: None,
             settings: None,
+            changes: None,
         }
     }
 

@@ -7,6 +7,7 @@ use super::later;
 use super::places::{Places, Problem, did_you_mean, join, nearest};
 use super::schema::definition_name;
 use super::text::{self, Place};
+use crate::expect::Percent;
 use crate::span::Span;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -130,7 +131,7 @@ impl<'a> Walk<'a> {
             self.problem(
                 offset,
                 format!("{path} must be {expected}, not {actual}"),
-                retention_hint(name, path, value.get_ref()),
+                rule_hint(name, path, value.get_ref()),
             );
         }
     }
@@ -362,10 +363,7 @@ impl<'a> Walk<'a> {
             ),
             None => {
                 let value = DeValue::String(word.into());
-                let hint = match (
-                    nearest(word, known.clone()),
-                    retention_hint(name, path, &value),
-                ) {
+                let hint = match (nearest(word, known.clone()), rule_hint(name, path, &value)) {
                     (_, Some(hint)) => hint,
                     (Some(nearest), None) => format!("did you mean {nearest:?}?"),
                     (None, None) => format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
@@ -433,9 +431,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Hint for writing a retention rule in the place of one with another shape: `keep = "30d"`,
-/// `keep = 7`, `daily = "30d"`.
-fn retention_hint(name: &str, path: &str, value: &DeValue<'_>) -> Option<String> {
+/// Hint for writing a rule in the place of one with another shape: `keep = "30d"`, `keep = 7`,
+/// `daily = "30d"`, `anomaly = false`.
+fn rule_hint(name: &str, path: &str, value: &DeValue<'_>) -> Option<String> {
     let (_, key) = path.rsplit_once('.')?;
     match (name, value) {
         ("KeepWord", DeValue::Integer(number)) => Some(format!(
@@ -446,6 +444,12 @@ fn retention_hint(name: &str, path: &str, value: &DeValue<'_>) -> Option<String>
             Some(format!(
                 "write keep = {{ within = {text:?} }} for all of that time, keep = {{ daily = {text:?} }} for one of each day, or both in one table"
             ))
+        }
+        ("AnomalyWord", DeValue::String(text)) if text.parse::<Percent>().is_ok() => Some(format!(
+            "write anomaly = {{ bytes = {text:?}, files = {text:?}, rows = {text:?} }}"
+        )),
+        ("AnomalyWord", _) => {
+            Some("write anomaly = \"off\" to compare nothing, or leave it out".to_owned())
         }
         (_, DeValue::String(text)) if key == "last" => {
             text.parse::<Span>().ok()?;

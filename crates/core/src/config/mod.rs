@@ -106,13 +106,15 @@ pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
 pub use notify::{EscalateConfig, NotifyConfig, Repeat, Topic};
 pub use ping::PingConfig;
-pub use plan::{Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach};
+pub use plan::{
+    AnomalyLimits, AnomalyRule, AnomalyWord, Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach,
+};
 pub use restore::RestoreConfig;
 pub use run::RunConfig;
 pub use schema::schema;
 pub use source::{
-    BucketConfig, CommandConfig, FilesConfig, PlaceConfig, PostgresConfig, ServerConfig,
-    SourceConfig, SourceKind, SqliteConfig,
+    BucketConfig, CommandConfig, FilesConfig, LeastBytes, LeastRows, PlaceConfig, PostgresConfig,
+    ServerConfig, SourceConfig, SourceKind, SqliteConfig,
 };
 pub use ssh::SshConfig;
 pub use store::{

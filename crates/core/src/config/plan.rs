@@ -49,6 +49,9 @@ pub struct PlanConfig {
     /// restore.
     #[serde(default = "day")]
     pub prune_grace: Span,
+    /// How far a point may be from the points before it. Without it, 20 % each.
+    #[serde(default)]
+    pub anomaly: AnomalyRule,
     /// Commands before the first source; if one fails, the backup fails.
     #[serde(default)]
     pub before: Vec<Vec<String>>,
@@ -72,6 +75,7 @@ impl PlanConfig {
             keep_minimum: one(),
             prune_limit: half(),
             prune_grace: day(),
+            anomaly: AnomalyRule::default(),
             before: Vec::new(),
             finally: Vec::new(),
         }
@@ -144,6 +148,62 @@ impl KeepRules {
         self.last.unwrap_or(0) == 0
             && self.within.is_none_or(|within| within.seconds == 0)
             && self.periods().into_iter().all(none)
+    }
+}
+
+/// Anomalies: when a point is too far from the points before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AnomalyRule {
+    /// `"off"`.
+    Word(AnomalyWord),
+    /// Limits.
+    Limits(AnomalyLimits),
+}
+
+impl AnomalyRule {
+    /// The limits; `None` if nothing is compared.
+    pub fn limits(&self) -> Option<&AnomalyLimits> {
+        match self {
+            AnomalyRule::Limits(limits) => Some(limits),
+            AnomalyRule::Word(AnomalyWord::Off) => None,
+        }
+    }
+}
+
+impl Default for AnomalyRule {
+    fn default() -> Self {
+        AnomalyRule::Limits(AnomalyLimits::default())
+    }
+}
+
+/// The word that `anomaly` may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AnomalyWord {
+    /// Points are not compared with those before them.
+    Off,
+}
+
+/// How far a point may be from the median of the points before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnomalyLimits {
+    /// For the bytes of a source.
+    pub bytes: Percent,
+    /// For the files or objects of a source.
+    pub files: Percent,
+    /// For the rows of a table.
+    pub rows: Percent,
+}
+
+impl Default for AnomalyLimits {
+    fn default() -> Self {
+        AnomalyLimits {
+            bytes: Percent::FIFTH,
+            files: Percent::FIFTH,
+            rows: Percent::FIFTH,
+        }
     }
 }
 

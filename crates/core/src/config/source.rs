@@ -70,6 +70,18 @@ impl SourceKind {
         self.kind().as_str()
     }
 
+    /// Least content; with less, a point is an anomaly. A command that prints too little fails.
+    pub fn least(&self) -> LeastRows {
+        match self {
+            SourceKind::Files(files) => files.least.into(),
+            SourceKind::Sqlite(sqlite) => sqlite.least,
+            SourceKind::Postgres(postgres) => postgres.server.least,
+            SourceKind::Mariadb(server) | SourceKind::Mysql(server) => server.least,
+            SourceKind::Bucket(bucket) => bucket.least.into(),
+            SourceKind::Command(_) => LeastRows::default(),
+        }
+    }
+
     /// Absolute paths that it takes files from.
     pub fn roots(&self) -> Vec<&Path> {
         match self {
@@ -83,6 +95,34 @@ impl SourceKind {
             | SourceKind::Mysql(_)
             | SourceKind::Bucket(_)
             | SourceKind::Command(_) => vec![],
+        }
+    }
+}
+
+/// Least content of a source whose content has no tables. With less, a point is an anomaly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeastBytes {
+    /// Least number of bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_bytes: Option<u64>,
+}
+
+/// Least content of a database. With less, a point is an anomaly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeastRows {
+    /// Least number of bytes of its dump or file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_bytes: Option<u64>,
+    /// Least number of rows in all of its tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_rows: Option<u64>,
+}
+
+impl From<LeastBytes> for LeastRows {
+    fn from(least: LeastBytes) -> Self {
+        LeastRows {
+            min_bytes: least.min_bytes,
+            min_rows: None,
         }
     }
 }
@@ -106,6 +146,9 @@ pub struct FilesConfig {
     /// Do not cross into other file systems.
     #[serde(default)]
     pub one_file_system: bool,
+    /// Least content.
+    #[serde(flatten)]
+    pub least: LeastBytes,
 }
 
 /// One SQLite database.
@@ -114,6 +157,9 @@ pub struct SqliteConfig {
     /// Absolute path of the database file.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
+    /// Least content.
+    #[serde(flatten)]
+    pub least: LeastRows,
 }
 
 /// One PostgreSQL database.
@@ -159,6 +205,9 @@ pub struct ServerConfig {
     /// Longest wait for the lock of a table, or of its definition, before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
+    /// Least content.
+    #[serde(flatten)]
+    pub least: LeastRows,
     /// Place where its client programs run.
     #[serde(flatten)]
     pub place: PlaceConfig,
@@ -211,6 +260,9 @@ pub struct BucketConfig {
     /// Compress objects as the store says; most objects are compressed already.
     #[serde(default)]
     pub compress: bool,
+    /// Least content.
+    #[serde(flatten)]
+    pub least: LeastBytes,
 }
 
 impl BucketConfig {

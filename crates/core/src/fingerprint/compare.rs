@@ -3,14 +3,12 @@
 //! It reports every difference it finds, by table, object or path. It says nothing about what the
 //! fingerprint's `limits` name.
 
-use super::entries::path_order;
 use super::objects::{EVENT_STATE, Verdict, judge_each};
 use super::{
     DatabaseInventory, Entries, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
     ObjectsFingerprint, Proof, TablesFingerprint,
 };
 use serde::{Deserialize, Serialize};
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// One difference between two proofs.
@@ -266,34 +264,12 @@ fn shortened(both: [&str; 2]) -> [String; 2] {
 
 /// Compares both lists entry by entry, so that neither is held whole.
 fn entries(left: &Entries, right: &Entries, scope: Scope, found: &mut Vec<Difference>) {
-    // Usually the blocks are equal, and none need be unpacked.
-    if left.blocks() == right.blocks() {
-        return;
-    }
-    let (mut left, mut right) = (left.in_order(), right.in_order());
-    let (mut a, mut b) = (left.next(), right.next());
-    loop {
-        let order = match (&a, &b) {
-            (Some(a), Some(b)) => path_order(&a.path, &b.path),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return,
-        };
-        match (order, &a, &b) {
-            (Ordering::Equal, Some(a), Some(b)) => entry(a, b, scope, found),
-            (Ordering::Less, Some(a), _) => {
-                found.push(Difference::new(subject(a), "present", "missing"));
-            }
-            (_, _, Some(b)) => found.push(Difference::new(subject(b), "not there", "present")),
-            _ => {}
-        }
-        if order != Ordering::Greater {
-            a = left.next();
-        }
-        if order != Ordering::Less {
-            b = right.next();
-        }
-    }
+    left.beside(right, |a, b| match (a, b) {
+        (Some(a), Some(b)) => entry(a, b, scope, found),
+        (Some(a), None) => found.push(Difference::new(subject(a), "present", "missing")),
+        (None, Some(b)) => found.push(Difference::new(subject(b), "not there", "present")),
+        (None, None) => {}
+    });
 }
 
 fn subject(entry: &FileEntry) -> String {

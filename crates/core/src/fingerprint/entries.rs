@@ -46,7 +46,7 @@ impl Entries {
     }
 
     /// The entries in the order of [`path_order`], in which a walk adds them, each path once.
-    pub(super) fn in_order(&self) -> Box<dyn Iterator<Item = FileEntry> + '_> {
+    fn in_order(&self) -> Box<dyn Iterator<Item = FileEntry> + '_> {
         if !self.unordered {
             return Box::new(self.iter());
         }
@@ -56,6 +56,40 @@ impl Entries {
         sorted.reverse();
         sorted.dedup_by(|a, b| a.path == b.path);
         Box::new(sorted.into_iter().rev())
+    }
+
+    /// Walks two lists side by side, in the order of [`path_order`], so that neither is held whole.
+    /// `visit` gets the entries of each path: of `self`, and of `other`. If the lists are equal, it
+    /// may get none.
+    pub(crate) fn beside(
+        &self,
+        other: &Entries,
+        mut visit: impl FnMut(Option<&FileEntry>, Option<&FileEntry>),
+    ) {
+        // Usually the blocks are equal, and none need be unpacked.
+        if self.blocks == other.blocks {
+            return;
+        }
+        let (mut left, mut right) = (self.in_order(), other.in_order());
+        let (mut a, mut b) = (left.next(), right.next());
+        loop {
+            let order = match (&a, &b) {
+                (Some(a), Some(b)) => path_order(&a.path, &b.path),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return,
+            };
+            visit(
+                a.as_ref().filter(|_| order != Ordering::Greater),
+                b.as_ref().filter(|_| order != Ordering::Less),
+            );
+            if order != Ordering::Greater {
+                a = left.next();
+            }
+            if order != Ordering::Less {
+                b = right.next();
+            }
+        }
     }
 
     /// The blocks, for a cache.
@@ -351,7 +385,7 @@ fn follows(last: &str, next: &str) -> bool {
 
 /// Compares paths in the order of a walk: component by component by the bytes of the names, with
 /// the content of a directory right after it.
-pub(super) fn path_order(a: &str, b: &str) -> Ordering {
+fn path_order(a: &str, b: &str) -> Ordering {
     order_bytes(a).cmp(order_bytes(b))
 }
 

@@ -329,6 +329,23 @@ pub struct DetailsArtifact {
     /// configured, `attributes`, and the queries that were to be answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<String>,
+    /// Number of files that changed since the plan's newest complete point before it, if it is a tree
+    /// and its inventory could be compared with the one of that point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<FileChanges>,
+}
+
+/// Number of files of a tree that changed since another point. Links and directories do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChanges {
+    /// Number of files before.
+    pub before: u64,
+    /// Number of files with other content than before.
+    pub changed: u64,
+    /// Number of files that are new.
+    pub added: u64,
+    /// Number of files that are gone.
+    pub removed: u64,
 }
 
 /// Mode, owner and group of a file.

@@ -12,8 +12,9 @@ mod select;
 
 pub use id::PointId;
 pub use manifest::{
-    Consistency, Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact,
-    ManifestSource, Outcome, Skipped, StoredDetails, Targets, Trigger, TriggeredBy,
+    Consistency, Details, DetailsArtifact, FileAttributes, FileChanges, Head, Manifest,
+    ManifestArtifact, ManifestSource, Outcome, Skipped, StoredDetails, Targets, Trigger,
+    TriggeredBy,
 };
 pub use owners::owners;
 pub(crate) use select::age_limit;

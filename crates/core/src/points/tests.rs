@@ -201,6 +201,7 @@ fn the_document_of_a_point_that_is_shown() {
         roots: vec!["/never/shown".to_owned()],
         attributes: None,
         settings: None,
+        changes: None,
     };
     let manifest: Manifest = serde_json::from_str(&format!("{MANIFEST}}}")).unwrap();
     let shown = Shown {

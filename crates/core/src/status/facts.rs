@@ -1,5 +1,6 @@
 //! The facts that everything else follows from.
 
+use crate::anomaly::{Measured, Watch};
 use crate::catalog::Doubt;
 use crate::clock::is_ahead;
 use crate::config::{Config, PlanConfig, PrunedBy, When};
@@ -11,6 +12,7 @@ use crate::history::Job;
 use crate::host::host;
 use crate::kept::{self, Proofs};
 use crate::marks::Unchanged;
+use crate::measures;
 use crate::name::Name;
 use crate::point::{Manifest, Outcome, PointId, TriggeredBy};
 use crate::span::Span;
@@ -49,6 +51,8 @@ pub struct Facts {
     pub jobs: Vec<Job>,
     /// Points that are dated in the future.
     pub ahead: Vec<PointId>,
+    /// The measures of the newest complete points of each plan, at most 15, the oldest first.
+    pub measured: BTreeMap<Name, Vec<Measured>>,
     /// Give a store the copies it missed.
     pub heal: bool,
 }
@@ -66,6 +70,8 @@ pub struct PlanFacts {
     pub stores: Vec<Name>,
     /// True if some store of it does not keep every point.
     pub prunes: bool,
+    /// How its points are judged by those before them.
+    pub watch: Watch,
 }
 
 /// A drill.
@@ -181,6 +187,13 @@ impl Facts {
             true => promised(survey),
             false => configured(config),
         };
+        let measured = plans.iter().map(|plan| {
+            let of_plan = points.iter().filter(|p| p.counts && p.plan == plan.name);
+            let newest = of_plan.map(|point| &point.id).rev();
+            let measured = measures::measured(context, survey, newest);
+            (plan.name.clone(), measured)
+        });
+        let measured = measured.collect();
         let stores = config.store.keys().map(|name| StoreFacts {
             name: name.clone(),
             error: survey.unasked(name).cloned(),
@@ -206,6 +219,7 @@ impl Facts {
             records: records(listed, now),
             jobs: jobs_of(jobs, &host()),
             ahead: survey.ahead(context).into_iter().collect(),
+            measured,
             heal: config.run.heal,
         }
     }
@@ -261,6 +275,7 @@ fn configured(config: &Config) -> Promised {
         sources: plan.sources.clone(),
         stores: plan.stores.clone(),
         prunes: prunes(config, plan),
+        watch: Watch::of(config, plan),
     });
     let drills = config.drill.iter().map(|(name, drill)| DrillFacts {
         name: name.clone(),
@@ -311,6 +326,7 @@ fn promised(survey: &Survey) -> Promised {
             sources: manifest.sources.iter().map(|s| s.name.clone()).collect(),
             stores: manifest.stores.clone(),
             prunes: false,
+            watch: Watch::unconfigured(),
         });
         for (drill, seconds) in targets.drill_max_age_seconds {
             let known = drills.entry(drill.clone()).or_insert(DrillFacts {

@@ -3,6 +3,7 @@
 use super::due::{Agenda, Terms, agenda, decides, usual_backup};
 use super::facts::{DrillFacts, Facts, PlanFacts, Point, Proved, VerifyFacts, current_at};
 use super::limit::{Limit, LimitOf, limits};
+use crate::anomaly::{self, Anomaly, Compared};
 use crate::error::Error;
 use crate::evidence::Verdict;
 use crate::exit::Exit;
@@ -126,6 +127,12 @@ pub struct PlanStatus {
     pub proved_at: Option<Timestamp>,
     /// The time of the schedule for which it is due and does not run.
     pub due_since: Option<Timestamp>,
+    /// What of its newest complete point differs from the points before more than it should.
+    pub anomalies: Vec<Anomaly>,
+    /// Number of anomalies beyond these.
+    pub anomalies_unlisted: u64,
+    /// What of that point was compared; absent without one.
+    pub compared: Option<Compared>,
     /// When it runs next.
     pub next: Option<Timestamp>,
 }
@@ -404,6 +411,12 @@ fn plan_status(
             .for_each(|store| *lost_copies.entry(store.clone()).or_default() += 1);
     }
     let proof = newest_proof(facts, plan);
+    let measured = facts.measured.get(&plan.name);
+    let judged = measured
+        .and_then(|measured| measured.split_last())
+        .map(|(point, before)| anomaly::judge(before, point, &plan.watch));
+    let compared = judged.as_ref().map(|judged| judged.compared);
+    let judged = judged.unwrap_or_default();
     PlanStatus {
         plan: plan.name.clone(),
         point: newest.map(|point| point.id.clone()),
@@ -442,6 +455,9 @@ fn plan_status(
         proof: proof.map(|record| record.outcome),
         proved_at: proof.map(|record| record.finished),
         due_since: agenda.due_since(JobKind::Backup, &plan.name),
+        anomalies: judged.anomalies,
+        anomalies_unlisted: judged.unlisted,
+        compared,
         next: agenda.when(JobKind::Backup, &plan.name, facts.now),
     }
 }

@@ -92,6 +92,7 @@ fn plan(of: &str, when: When) -> PlanFacts {
         when,
         sources: vec![name("db")],
         prunes: false,
+        watch: Default::default(),
     }
 }
 
@@ -145,6 +146,7 @@ fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
         records: Vec::new(),
         jobs: Vec::new(),
         ahead: Vec::new(),
+        measured: Default::default(),
         heal: true,
     }
 }

@@ -93,6 +93,7 @@ fn config() -> ServerConfig {
         password: None,
         database: None,
         lock_timeout: Span { seconds: 60 },
+        least: Default::default(),
         place: PlaceConfig::default(),
     }
 }

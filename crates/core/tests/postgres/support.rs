@@ -35,6 +35,7 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> PostgresSource {
             lock_timeout: Span {
                 seconds: lock_timeout_seconds,
             },
+            least: Default::default(),
             place: PlaceConfig::default(),
         },
         globals: true,

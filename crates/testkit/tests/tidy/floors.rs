@@ -65,6 +65,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "point",
             "retention",
             "objective",
+            "anomaly",
             "posture",
             "place",
             "snapshot",
@@ -82,13 +83,13 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "status", "alarm", "fetch", "deliver",
+            "measures", "status", "alarm", "fetch", "deliver",
         ],
     ),
     (
         "verbs",
         &[
-            "kit", "repo", "backup", "points", "pin", "verify", "copy", "prune", "restore",
+            "kit", "repo", "backup", "points", "diff", "pin", "verify", "copy", "prune", "restore",
             "drill", "cold", "recovery", "doctor",
         ],
     ),

@@ -2,6 +2,7 @@
 
 use super::super::{Condition, conditions};
 use super::{Kind, name};
+use crate::anomaly::{Anomaly, What};
 use crate::error::{Code, Error, Fact};
 use crate::evidence::Verdict;
 use crate::finding::{Finding, Severity};
@@ -338,4 +339,49 @@ fn findings_of_a_kind_are_conditions() {
         ..status()
     };
     assert_ids(&ahead, &["clock/clock"]);
+}
+
+#[test]
+fn anomalies_are_told_by_source_with_their_figures() {
+    let anomaly = |source, what, severity| Anomaly {
+        source: name(source),
+        what,
+        table: None,
+        observed: 500,
+        usual: 1000,
+        severity,
+        of: None,
+    };
+    let odd = PlanStatus {
+        point: Some(id()),
+        anomalies: vec![
+            anomaly("files", What::Files, Severity::Error),
+            anomaly("files", What::FilesChanged, Severity::Warning),
+            anomaly("db", What::MinRows, Severity::Error),
+        ],
+        ..plan("daily")
+    };
+    let status = Status {
+        plans: vec![odd],
+        ..status()
+    };
+    let found = conditions(&status, &BTreeSet::new(), &[]);
+    let told: Vec<_> = found.iter().map(|c| (c.id(), c.text.as_str())).collect();
+    let files = "source files shrank to 500 files, usually 1000 (-50 %); source files: 500 of 0 files were replaced, usually 1000: encrypted?";
+    assert_eq!(
+        told,
+        [
+            (
+                "plan.daily.db/anomaly".to_owned(),
+                "source db has 500 rows, fewer than min_rows allows (1000)"
+            ),
+            ("plan.daily.files/anomaly".to_owned(), files),
+        ]
+    );
+    for condition in &found {
+        assert_eq!(condition.severity, Severity::Error);
+        assert_eq!(condition.since, Some(id().time()));
+        let hint = condition.hint.as_deref().unwrap();
+        assert_eq!(hint, format!("see what changed: lifeboat diff {}", id()));
+    }
 }

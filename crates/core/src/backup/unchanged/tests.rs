@@ -45,6 +45,7 @@ fn captured(fingerprint: Fingerprint, sha256: &str) -> DetailsArtifact {
         roots: Vec::new(),
         attributes: None,
         settings: Some("as now".to_owned()),
+        changes: None,
     }
 }
 

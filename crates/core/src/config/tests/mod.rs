@@ -51,6 +51,7 @@ one_file_system = true
 kind = "files"
 paths = ["/opt/bot/secrets"]
 sensitive = true
+min_bytes = 10
 
 [source.vault]
 kind = "command"

@@ -24,7 +24,7 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "[source.db]\nkind = \"sqlite\"\npath = \"/d\"\nwal = true",
         "7:1",
         "unknown key \"wal\" in source.db",
-        "known here: key, kind, path, sensitive, separate",
+        "known here: key, kind, min_bytes, min_rows, path, sensitive, separate",
     ),
     (
         "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nexcludes = []",
@@ -36,7 +36,13 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nurl = \"env:A\"",
         "7:1",
         "source.f: key \"url\" belongs to kind \"postgres\" and \"mariadb\" and \"mysql\", not \"files\"",
-        "known here: exclude, key, kind, one_file_system, optional, paths, sensitive, separate",
+        "known here: exclude, key, kind, min_bytes, one_file_system, optional, paths, sensitive, separate",
+    ),
+    (
+        "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nmin_rows = 5",
+        "7:1",
+        "source.f: key \"min_rows\" belongs to kind \"sqlite\" and \"postgres\" and \"mariadb\" and \"mysql\", not \"files\"",
+        "known here: exclude, key, kind, min_bytes, one_file_system, optional, paths, sensitive, separate",
     ),
     (
         "[source.db]\nkind = \"postgress\"",
@@ -277,6 +283,24 @@ const PLANS_AND_DRILLS: &[Case] = &[
         "7:10",
         "unknown key \"dayly\" in plan.p.keep",
         "did you mean \"daily\"?",
+    ),
+    (
+        "[plan.p]\nsources = []\nstores = []\nanomaly = false",
+        "7:11",
+        "plan.p.anomaly must be text in quotes, not true or false",
+        "write anomaly = \"off\" to compare nothing, or leave it out",
+    ),
+    (
+        "[plan.p]\nsources = []\nstores = []\nanomaly = \"30%\"",
+        "7:11",
+        "plan.p.anomaly: unknown word \"30%\"",
+        "write anomaly = { bytes = \"30%\", files = \"30%\", rows = \"30%\" }",
+    ),
+    (
+        "[plan.p]\nsources = []\nstores = []\nanomaly = { row = \"30%\" }",
+        "7:13",
+        "unknown key \"row\" in plan.p.anomaly",
+        "did you mean \"rows\"?",
     ),
     (
         "[plan.p]\nsources = []\nstores = []\nschedule = \"7 * * *\"",

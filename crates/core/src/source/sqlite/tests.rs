@@ -22,6 +22,7 @@ fn capture_asking(path: &Path, queries: &[String]) -> Result<(Vec<u8>, Captured)
     };
     let source = SqliteSource::new(SqliteConfig {
         path: path.to_owned(),
+        least: Default::default(),
     })?;
     let mut bytes = Vec::new();
     let captured = source.capture("database", &mut bytes, &context);
@@ -209,7 +210,8 @@ fn a_path_that_is_no_database_fails_with_a_hint_and_creates_none() {
     fail(Code::SourceFailed, "encrypted");
     assert_eq!(
         SqliteSource::new(SqliteConfig {
-            path: "app.db".into()
+            path: "app.db".into(),
+            least: Default::default(),
         })
         .unwrap_err()
         .code,
@@ -422,7 +424,11 @@ fn a_database_that_may_not_be_read_is_denied() {
         ),
     );
     assert_eq!(error.code, Code::SourceDenied);
-    let source = SqliteSource::new(SqliteConfig { path }).unwrap();
+    let source = SqliteSource::new(SqliteConfig {
+        path,
+        least: Default::default(),
+    })
+    .unwrap();
     let context = CaptureContext {
         scratch: Path::new("/"),
         scrubber: &Scrubber::default(),

@@ -1,7 +1,9 @@
 //! The status.
 
 use super::*;
+use crate::anomaly::{Anomaly, Compared, Content, Measure, Watch};
 use crate::exit::Exit;
+use std::collections::BTreeMap;
 
 fn judged(facts: &Facts) -> Status {
     judge(facts, Terms::default())
@@ -385,4 +387,39 @@ fn a_part_that_came_back_proves_nothing_about_its_plan() {
     // What failed may have brought nothing back.
     facts.records = vec![whole, with("20T06:10", Verdict::Failed, &[])];
     assert_eq!(proof(&facts).0, Some(Verdict::Failed));
+}
+
+#[test]
+fn anomalies_of_the_newest_point_are_told_and_change_no_exit_code() {
+    let measured = |rows: u64| {
+        let content = Content {
+            tables: BTreeMap::from([("public.client".to_owned(), rows)]),
+            ..Content::default()
+        };
+        let measure = Measure {
+            content: Some(content),
+            ..Measure::default()
+        };
+        BTreeMap::from([(name("db"), measure)])
+    };
+    let watched = PlanFacts {
+        watch: Watch::unconfigured(),
+        ..plan("p", when("0 * * * *"))
+    };
+    let mut facts = facts("20T06:30", &[watched]);
+    facts.points = vec![point("20T06:00")];
+    assert_eq!(judged(&facts).plans[0].compared, None);
+    let mut history = vec![measured(1000); 3];
+    facts.measured = BTreeMap::from([(name("p"), history.clone())]);
+    let status = judged(&facts);
+    assert_eq!(status.plans[0].compared, Some(Compared::TooFewPoints));
+    history.push(measured(400));
+    facts.measured = BTreeMap::from([(name("p"), history)]);
+    let status = judged(&facts);
+    let plan = &status.plans[0];
+    let texts: Vec<String> = plan.anomalies.iter().map(Anomaly::text).collect();
+    let text = "table public.client of source db shrank to 400 rows, usually 1000 (-60 %)";
+    assert_eq!(texts, [text]);
+    assert_eq!(plan.compared, Some(Compared::Content));
+    assert_eq!(status.exit(), Exit::Done);
 }

@@ -26,6 +26,9 @@ pub(crate) fn plan(name: &'static str) -> PlanStatus {
         failing: None,
         proof: None,
         proved_at: None,
+        anomalies: Vec::new(),
+        anomalies_unlisted: 0,
+        compared: None,
         next: None,
     }
 }
