@@ -25,7 +25,7 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
         ("forget" | "expire" | "delete" | "rm" | "purge" | "remove" | "compact", false) => {
             "`lifeboat prune` deletes what no rule keeps; `lifeboat points --forget ID` says that a missing point may be gone"
         }
-        ("mount" | "find" | "diff" | "stats" | "unlock" | "tag", false) => {
+        ("mount" | "find" | "stats" | "unlock" | "tag", false) => {
             "`lifeboat repo` has it, for repositories of the restic format"
         }
         ("schedule" | "scheduler" | "cron" | "timer", false) => {

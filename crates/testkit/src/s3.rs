@@ -477,7 +477,6 @@ impl FaultyProxy {
     pub fn set(&self, fault: Fault, times: i64) {
         *self.shared.fault.lock().unwrap() = Some(fault);
         self.shared.changes.store(0, Ordering::SeqCst);
-        self.shared.done.store(0, Ordering::SeqCst);
         self.shared.left.store(times, Ordering::SeqCst);
     }
 
@@ -486,7 +485,7 @@ impl FaultyProxy {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 
-    /// The number of faults that were injected since the last was set.
+    /// The number of faults that were injected.
     pub fn done(&self) -> u64 {
         self.shared.done.load(Ordering::SeqCst)
     }

@@ -10,16 +10,16 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest time that anything may take here.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A daemon that is killed when it is dropped.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Daemon {
-    fn start(app: &App, config: &str) -> Self {
+    pub fn start(app: &App, config: &str) -> Self {
         Self::start_with(app, config, &[])
     }
 
@@ -35,7 +35,7 @@ impl Daemon {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
@@ -45,7 +45,7 @@ impl Daemon {
     }
 
     /// Waits until its log says this so many times.
-    fn until_told(&self, text: &str, times: usize) {
+    pub fn until_told(&self, text: &str, times: usize) {
         let begun = Instant::now();
         while self.log().matches(text).count() < times {
             assert!(
@@ -72,7 +72,7 @@ impl Daemon {
         }
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.until_over(), 0, "{}", self.log());
     }
@@ -87,7 +87,7 @@ impl Drop for Daemon {
 
 /// A schedule whose last time was some minutes ago, and whose next one is far away: nothing becomes
 /// due while a test runs.
-fn schedule() -> String {
+pub fn schedule() -> String {
     let now = jiff::Timestamp::now().as_second();
     let minute = (now / 60 + 60 - 5) % 60;
     format!("{minute} * * * *")

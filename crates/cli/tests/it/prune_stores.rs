@@ -118,10 +118,11 @@ fn a_prune_of_a_bucket_that_is_killed_at_any_call_is_ended_by_the_next() {
         let newest = points(&app, [day]);
         let mut child = command_on(&app, day, "05:00:00", &["prune"]);
         child.stdout(Stdio::null()).stderr(Stdio::null());
+        let held = proxy.done();
         proxy.set(Fault::Hold(way, call), 0);
         let mut child = child.spawn().unwrap();
         let ended = loop {
-            if proxy.done() > 0 {
+            if proxy.done() > held {
                 child.kill().unwrap();
                 break None;
             }

@@ -9,6 +9,7 @@ use crate::history::JobOutcome;
 use crate::name::Name;
 use crate::notify::Item;
 use crate::point::PointId;
+use crate::secret::Scrubber;
 use crate::span::Span;
 use crate::status::{
     DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Status, StoreStatus, VerifyStatus,
@@ -73,6 +74,12 @@ impl Condition {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Removes known secrets from its texts, which go to people and services elsewhere.
+    pub fn scrub(&mut self, scrubber: &Scrubber) {
+        self.text = scrubber.scrub(&self.text);
+        self.hint = self.hint.take().map(|hint| scrubber.scrub(&hint));
     }
 
     /// Its identity within an application.

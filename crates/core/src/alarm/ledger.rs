@@ -191,10 +191,20 @@ fn plus(at: Timestamp, seconds: u64) -> Timestamp {
     at.checked_add(span).unwrap_or(Timestamp::MAX)
 }
 
+/// How much is known of what is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Everything: what is not among the conditions is over.
+    All,
+    /// It could not be looked: what else was wrong may still be.
+    Some,
+}
+
 /// Goes one step: from a ledger and what is wrong now to the next ledger, and what is told.
 pub fn step(
     ledger: &Ledger,
     conditions: &[Condition],
+    known: Known,
     now: Timestamp,
     whose: &Whose,
     listeners: &[Listener],
@@ -224,7 +234,7 @@ pub fn step(
         };
         match causes.get(cause.as_str()) {
             Some(conditions) => turn.open(conditions, &subjects),
-            None if turn.clear() => over.push(cause.clone()),
+            None if known == Known::All && turn.clear() => over.push(cause.clone()),
             None => {}
         }
     }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod conditions;
+mod property;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -120,12 +121,33 @@ impl Life {
     }
 
     fn look(&mut self, at: f64, wrong: &[Condition]) -> &mut Self {
-        let (next, outgoing) = step(&self.ledger, wrong, hour(at), &whose(), &self.listeners);
+        let (next, outgoing) = step(
+            &self.ledger,
+            wrong,
+            Known::All,
+            hour(at),
+            &whose(),
+            &self.listeners,
+        );
         // A run that was killed before it wrote this decides the same again.
-        let again = step(&self.ledger, wrong, hour(at), &whose(), &self.listeners);
+        let again = step(
+            &self.ledger,
+            wrong,
+            Known::All,
+            hour(at),
+            &whose(),
+            &self.listeners,
+        );
         assert_eq!((&next, &outgoing), (&again.0, &again.1));
         // Written, it is decided once.
-        let (after, repeated) = step(&next, wrong, hour(at), &whose(), &self.listeners);
+        let (after, repeated) = step(
+            &next,
+            wrong,
+            Known::All,
+            hour(at),
+            &whose(),
+            &self.listeners,
+        );
         assert_eq!((after, repeated), (next.clone(), Vec::new()));
         for out in outgoing {
             let message = &out.message;
@@ -231,6 +253,28 @@ fn what_is_left_when_its_cause_is_gone_is_not_told_anew() {
         "0 ops new: plan.main/overdue store.offsite/store-unreachable",
         "2 ops recovered: plan.main/overdue",
     ]);
+}
+
+/// Where it could not be looked, nothing is told as recovered.
+#[test]
+fn what_could_not_be_looked_at_is_not_over() {
+    let listeners = [listener("ops")];
+    let mut life = Life::of(listeners.to_vec());
+    life.look(0.0, &[failed("main")]);
+    let (kind, text) = (Kind::Failed, "the state cannot be opened");
+    let runner = Condition::new("runner", kind, Severity::Error, None, text);
+    let (next, told) = step(
+        &life.ledger,
+        &[runner],
+        Known::Some,
+        hour(1.0),
+        &whose(),
+        &listeners,
+    );
+    assert_eq!((next.alarms.len(), told.len()), (2, 1));
+    life.ledger = next;
+    life.look(2.0, &[failed("main")]);
+    assert_eq!(life.told[1..], ["2 ops recovered: runner/failed"]);
 }
 
 #[test]

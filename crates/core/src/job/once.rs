@@ -43,6 +43,41 @@ pub fn run(
     observer: Arc<dyn Observer>,
     watcher: &dyn Watcher,
 ) -> Result<Ran> {
+    let ran = run_due(config, clock, observer, watcher);
+    if let Err(error) = &ran {
+        tell_failure(config, clock, None, error, watcher);
+    }
+    ran
+}
+
+/// Tells people that the runner itself failed, if it is not that another one is at work, or that it was
+/// asked to end.
+pub(super) fn tell_failure(
+    config: &Config,
+    clock: &Clock,
+    desk: Option<Arc<Desk>>,
+    error: &Error,
+    watcher: &dyn Watcher,
+) {
+    if matches!(error.code, Code::Busy | Code::Interrupted) || config.notify.is_empty() {
+        return;
+    }
+    let opened = match desk {
+        Some(desk) => Ok(desk),
+        None => Desk::open(config, |text| watcher.warned(text)),
+    };
+    let told = opened.and_then(|desk| desk.tell_failure(config, clock, error));
+    if let Err(error) = told {
+        watcher.warned(&error.with_hint());
+    }
+}
+
+fn run_due(
+    config: &Config,
+    clock: &Clock,
+    observer: Arc<dyn Observer>,
+    watcher: &dyn Watcher,
+) -> Result<Ran> {
     let reporter = Reporter::new(Arc::clone(&observer));
     let context = Context::open(config.clone(), clock.clone(), reporter, &[])?;
     let _lock = only_runner(&config.app.state)?;

@@ -1,13 +1,14 @@
 //! Tells people what is wrong: steps the alarms of an application after each look, and lets a courier
 //! deliver the messages beside everything else.
 
-use crate::alarm::{self, Condition, Escalation, Listener, Outbox, Whose};
+use crate::alarm::{self, Condition, Escalation, Known, Listener, Outbox, Whose};
 use crate::clock::Clock;
+use crate::condition::ConditionKind;
 use crate::config::{Config, NotifyConfig};
 use crate::context::Context;
 use crate::doctor;
-use crate::error::Result;
-use crate::finding::Finding;
+use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::host::host;
 use crate::name::Name;
 use crate::notify::{self, Again, Message};
@@ -67,15 +68,11 @@ impl Desk {
         conditions.extend(failing.filter_map(|(name, state)| alarm::of_channel(name, state, now)));
         for condition in &mut conditions {
             // Whatever a server said goes to people and services elsewhere.
-            condition.text = context.scrubber.scrub(&condition.text);
-            condition.hint = condition
-                .hint
-                .take()
-                .map(|hint| context.scrubber.scrub(&hint));
+            condition.scrub(&context.scrubber);
         }
         let (whose, listeners) = (whose(&context.config), listeners(&context.config));
         self.outbox.step(now, |ledger| {
-            alarm::step(ledger, &conditions, now, &whose, &listeners)
+            alarm::step(ledger, &conditions, Known::All, now, &whose, &listeners)
         })?;
         let ledger = self.outbox.ledger()?;
         let next = [
@@ -87,6 +84,24 @@ impl Desk {
         let next = next.into_iter().flatten().min();
         let next = next.map(|at| at.as_second().max(soon));
         Ok(next.and_then(|at| Timestamp::from_second(at).ok()))
+    }
+
+    /// Tells that the runner could not look what is due. Everything else stays as it was.
+    pub(super) fn tell_failure(&self, config: &Config, clock: &Clock, error: &Error) -> Result<()> {
+        let now = clock.now();
+        let text = format!("nothing is backed up or drilled: {error}");
+        let (kind, severity) = (ConditionKind::Failed, Severity::Error);
+        let mut condition = Condition::new("runner", kind, severity, None, text);
+        condition.hint.clone_from(&error.hint);
+        let scrubber = Scrubber::default();
+        config.learn_environment(&scrubber);
+        condition.scrub(&scrubber);
+        let (whose, listeners) = (whose(config), listeners(config));
+        let conditions = [condition];
+        self.outbox.step(now, |ledger| {
+            alarm::step(ledger, &conditions, Known::Some, now, &whose, &listeners)
+        })?;
+        deliver(config, clock, self, &scrubber)
     }
 
     fn findings(&self, context: &Context, now: Timestamp) -> Vec<Finding> {

@@ -173,8 +173,8 @@ pub struct Proved {
 }
 
 impl Facts {
-    /// Facts from what the stores hold. Without a configuration, plans and drills are those that the
-    /// newest manifests name.
+    /// Facts from what the stores hold, but for the measures of the points. Without a configuration,
+    /// plans and drills are those that the newest manifests name.
     pub fn of(context: &Context, survey: &Survey, listed: &[Listed], jobs: Vec<Job>) -> Self {
         let config = &context.config;
         let now = context.clock.now();
@@ -187,13 +187,6 @@ impl Facts {
             true => promised(survey),
             false => configured(config),
         };
-        let measured = plans.iter().map(|plan| {
-            let of_plan = points.iter().filter(|p| p.counts && p.plan == plan.name);
-            let newest = of_plan.map(|point| &point.id).rev();
-            let measured = measures::measured(context, survey, newest);
-            (plan.name.clone(), measured)
-        });
-        let measured = measured.collect();
         let stores = config.store.keys().map(|name| StoreFacts {
             name: name.clone(),
             error: survey.unasked(name).cloned(),
@@ -219,9 +212,21 @@ impl Facts {
             records: records(listed, now),
             jobs: jobs_of(jobs, &host()),
             ahead: survey.ahead(context).into_iter().collect(),
-            measured,
+            measured: BTreeMap::new(),
             heal: config.run.heal,
         }
+    }
+
+    /// Adds the measures of the newest points, for which some details may have to be read.
+    fn measure(&mut self, context: &Context, survey: &Survey) {
+        let measured = self.plans.iter().map(|plan| {
+            let points = self.points.iter();
+            let of_plan = points.filter(|p| p.counts && p.plan == plan.name);
+            let newest = of_plan.map(|point| &point.id).rev();
+            let measured = measures::measured(context, survey, newest);
+            (plan.name.clone(), measured)
+        });
+        self.measured = measured.collect();
     }
 }
 
@@ -263,7 +268,9 @@ pub fn current_at(checks: &[Check], point: &PointId) -> Timestamp {
 pub fn gather(context: &Context, jobs: Vec<Job>) -> Result<Facts> {
     let survey = survey::survey(context, false)?;
     let (listed, _) = evidence::list(context)?;
-    Ok(Facts::of(context, &survey, &listed, jobs))
+    let mut facts = Facts::of(context, &survey, &listed, jobs);
+    facts.measure(context, &survey);
+    Ok(facts)
 }
 
 type Promised = (Vec<PlanFacts>, Vec<DrillFacts>, Option<Span>, Option<Span>);

@@ -25,7 +25,7 @@ mod property;
 mod prunes;
 mod retry;
 pub(crate) mod samples;
-mod simulator;
+pub(crate) mod simulator;
 mod unchanged;
 mod verify;
 

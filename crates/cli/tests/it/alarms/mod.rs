@@ -1,5 +1,6 @@
 //! Who is told of what is wrong: through the runner and real receivers, in days that pass in seconds.
 
+mod daemon;
 mod killed;
 mod pings;
 

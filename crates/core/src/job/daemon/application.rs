@@ -45,6 +45,8 @@ pub(super) struct Application {
     status: Option<Status>,
     /// Why the last turn failed.
     error: Option<Error>,
+    /// True if its file was refused during its turn, so that nobody was told yet.
+    untold: bool,
     /// Turns that failed in a row.
     failures: u32,
 }
@@ -94,6 +96,7 @@ impl Application {
             desk: None,
             status: None,
             error: None,
+            untold: false,
             failures: 0,
         }
     }
@@ -125,6 +128,16 @@ impl Application {
         self.next = Some(now);
     }
 
+    /// Notes that its file was refused. It is looked at again, so that this is told.
+    pub fn refuse(&mut self, error: Error, now: Timestamp) {
+        self.refused = Some(error);
+        match self.turning {
+            Some(_) => self.untold = true,
+            None if self.config.is_some() => self.next = Some(now),
+            None => {}
+        }
+    }
+
     /// What is wrong beside what the stores and the history show.
     pub fn conditions(&self) -> Vec<Condition> {
         let refused = self.refused.iter().map(|error| {
@@ -146,7 +159,10 @@ impl Application {
         self.status = turned.status.or(self.status.take());
         // What is due at once and was not begun would be looked at without end.
         let soon = Timestamp::from_second(now.as_second() + 1).unwrap_or(now);
-        self.next = turned.next.map(|next| next.max(soon));
+        self.next = match std::mem::take(&mut self.untold) {
+            true => Some(soon),
+            false => turned.next.map(|next| next.max(soon)),
+        };
     }
 
     /// Notes a turn that failed: it is tried again after a while.

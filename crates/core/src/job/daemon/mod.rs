@@ -323,7 +323,7 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(error) => {
                 for app in &mut self.applications {
-                    app.refused = Some(error.clone());
+                    app.refuse(error.clone(), now);
                 }
                 let text = format!(
                     "the old configuration stays in force: {}",
@@ -355,7 +355,10 @@ impl Daemon {
             }
             match (known, new.config.clone()) {
                 (None, _) => self.applications.push(new),
-                (Some(app), None) => app.refused = new.refused,
+                (Some(app), None) => match new.refused {
+                    Some(error) => app.refuse(error, now),
+                    None => app.refused = None,
+                },
                 (Some(app), Some(config)) if app.turning.is_some() => {
                     app.replacement = Some(config)
                 }
@@ -495,6 +498,7 @@ impl TurnOf {
         let (lock, history, desk) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                super::once::tell_failure(&self.config, &self.clock, None, &error, &self);
                 return Ended {
                     result: Err(error),
                     unwritten: self.unwritten,
@@ -523,6 +527,10 @@ impl TurnOf {
         });
         let result =
             std::panic::catch_unwind(work).unwrap_or_else(|_| Err(Error::new(Code::State, FAULT)));
+        if let Err(error) = &result {
+            let desk = Some(Arc::clone(&desk));
+            super::once::tell_failure(&self.config, &self.clock, desk, error, &self);
+        }
         drop(lock);
         Ended {
             result,
