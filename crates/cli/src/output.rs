@@ -79,6 +79,14 @@ impl Printer {
         }
     }
 
+    /// Prints a sentence, on several lines where the terminal is too narrow for it.
+    pub fn sentence(&self, text: impl AsRef<str>) {
+        match self.width {
+            Some(width) => self.line(wrapped(text.as_ref(), width)),
+            None => self.line(text),
+        }
+    }
+
     /// Prints a table, as [`table`] lays it out.
     pub fn table(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
         self.line(table(header, rows.into_iter().collect(), self.width));
@@ -178,6 +186,27 @@ fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> Strin
 pub fn joined(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
+}
+
+/// A line broken at its spaces, so that no part has more than `width` columns. What follows the first
+/// part is indented by two more columns; a word that is too long stays whole.
+fn wrapped(text: &str, width: usize) -> String {
+    let indent = text.chars().take_while(|c| *c == ' ').count();
+    let (mut out, mut column) = (" ".repeat(indent), indent);
+    for (place, word) in text.split_whitespace().enumerate() {
+        let length = word.chars().count();
+        if place > 0 && column + 1 + length > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent + 2));
+            column = indent + 2;
+        } else if place > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
 }
 
 /// The reason of a point or record, for a table: one line, and its beginning when it is long.
@@ -300,6 +329,22 @@ mod tests {
         fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
+    }
+
+    #[test]
+    fn a_sentence_is_broken_at_its_spaces() {
+        let text = "  hint: see what is there, and whose it is";
+        assert_eq!(wrapped(text, 80), text);
+        let narrow = wrapped(text, 20);
+        assert_eq!(
+            narrow,
+            "  hint: see what is\n    there, and whose\n    it is"
+        );
+        assert!(narrow.lines().all(|line| line.len() <= 20));
+        assert_eq!(
+            wrapped("a-word-that-is-long b", 5),
+            "a-word-that-is-long\n  b"
+        );
     }
 
     #[test]

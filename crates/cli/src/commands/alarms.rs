@@ -25,7 +25,7 @@ pub fn acknowledge(run: &Run<'_>, args: &AckArgs) -> Result<Exit> {
     run.answer(&alarm, |out| {
         let until = alarm.acknowledged.as_ref().map(|ack| ack.until.to_string());
         let until = until.unwrap_or_default();
-        out.line(format!(
+        out.sentence(format!(
             "{} ({}) is not repeated until {until}",
             alarm.alarm, alarm.cause
         ));
@@ -35,7 +35,7 @@ pub fn acknowledge(run: &Run<'_>, args: &AckArgs) -> Result<Exit> {
 
 fn show(out: &Printer, alarms: &Alarms) {
     if alarms.alarms.is_empty() {
-        out.line("nothing is wrong, as far as the runner of this host saw");
+        out.sentence("nothing is wrong, as far as the runner of this host saw");
     }
     for alarm in &alarms.alarms {
         line(out, alarm);
@@ -53,7 +53,7 @@ fn show(out: &Printer, alarms: &Alarms) {
         ]
     });
     match alarms.channels.is_empty() {
-        true => out.line("nobody is told: there is no [notify.NAME] in the configuration"),
+        true => out.sentence("nobody is told: there is no [notify.NAME] in the configuration"),
         false => out.table(
             &["channel", "kind", "state", "last sent", "waiting"],
             channels,
@@ -62,7 +62,7 @@ fn show(out: &Printer, alarms: &Alarms) {
     for channel in &alarms.channels {
         if let Some(error) = &channel.error {
             let name = &channel.channel;
-            out.line(format!("channel {name}: {}", output::joined(error)));
+            out.sentence(format!("channel {name}: {}", output::joined(error)));
         }
     }
 }
@@ -87,14 +87,14 @@ pub fn line(out: &Printer, alarm: &OpenAlarm) {
         0 | 1 => String::new(),
         count => format!(" (and {} more)", count - 1),
     };
-    out.line(format!("{mark} {}: {text}{more}", alarm.alarm));
+    out.sentence(format!("{mark} {}: {text}{more}", alarm.alarm));
 }
 
 fn show_one(out: &Printer, alarm: &OpenAlarm, now: Timestamp) {
     let since = output::age(alarm.since, now);
-    out.line(format!("  {}, for {since}", alarm.cause));
+    out.sentence(format!("  {}, for {since}", alarm.cause));
     for item in alarm.conditions.iter().skip(1) {
-        out.line(format!("  {}", output::joined(&item.text)));
+        out.sentence(format!("  {}", output::joined(&item.text)));
     }
     let mut hints: Vec<&str> = alarm
         .conditions
@@ -103,18 +103,18 @@ fn show_one(out: &Printer, alarm: &OpenAlarm, now: Timestamp) {
         .collect();
     hints.dedup();
     for hint in hints {
-        out.line(format!("  hint: {hint}"));
+        out.sentence(format!("  hint: {hint}"));
     }
     let told = alarm.told.iter();
     let told: Vec<String> = told
         .map(|(channel, at)| format!("{channel} {} ago", output::age(*at, now)))
         .collect();
     match told.is_empty() {
-        true => out.line("  nobody was told"),
-        false => out.line(format!("  told: {}", told.join(", "))),
+        true => out.sentence("  nobody was told"),
+        false => out.sentence(format!("  told: {}", told.join(", "))),
     }
     if let Some(ack) = &alarm.acknowledged {
-        out.line(format!(
+        out.sentence(format!(
             "  {} takes care of it until {}: {}",
             ack.by,
             ack.until,
@@ -123,6 +123,6 @@ fn show_one(out: &Printer, alarm: &OpenAlarm, now: Timestamp) {
     }
     if let Some(since) = alarm.clear_since {
         let since = output::age(since, now);
-        out.line(format!("  seems to be over for {since}"));
+        out.sentence(format!("  seems to be over for {since}"));
     }
 }

@@ -196,18 +196,18 @@ fn told(out: &Printer, status: &Status) {
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            out.line(format!(
+            out.sentence(format!(
                 "drill {} failed: see `lifeboat evidence show {id}`",
                 drill.drill
             ));
         }
         if drill.is_overdue() {
             let run = format!("lifeboat drill {}", drill.drill);
-            out.line(format!("drill {} is overdue: run `{run}`", drill.drill));
+            out.sentence(format!("drill {} is overdue: run `{run}`", drill.drill));
         }
         if let Some(failing) = &drill.failing {
             let message = failing.message.as_deref().unwrap_or_default();
-            out.line(format!(
+            out.sentence(format!(
                 "drill {} {}: {message}",
                 drill.drill,
                 failing.outcome.as_str()
@@ -216,11 +216,11 @@ fn told(out: &Printer, status: &Status) {
     }
     for store in &status.stores {
         if let Some(error) = &store.error {
-            out.line(format!("store {}: {error}", store.store));
+            out.sentence(format!("store {}: {error}", store.store));
         }
         for copy in &store.damaged {
             let (point, why) = (&copy.point, &copy.why);
-            out.line(format!("store {}: {point} is damaged: {why}", store.store));
+            out.sentence(format!("store {}: {point} is damaged: {why}", store.store));
         }
     }
 }
@@ -237,15 +237,15 @@ fn not_compared(compared: Compared) -> Option<&'static str> {
 fn tell_anomalies(out: &Printer, plan: &PlanStatus) {
     if let (Some(point), false) = (&plan.point, plan.anomalies.is_empty()) {
         let name = &plan.plan;
-        out.line(format!(
+        out.sentence(format!(
             "plan {name} has anomalies: see `lifeboat diff {point}`"
         ));
     }
     for anomaly in &plan.anomalies {
-        out.line(format!("  {}", anomaly.text()));
+        out.sentence(format!("  {}", anomaly.text()));
     }
     if plan.anomalies_unlisted > 0 {
-        out.line(format!("  … and {} more", plan.anomalies_unlisted));
+        out.sentence(format!("  … and {} more", plan.anomalies_unlisted));
     }
 }
 
@@ -253,15 +253,15 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     let name = &plan.plan;
     if let (Some(point), Some(at)) = (&plan.point, plan.unchanged_at) {
         let ago = output::age(at, now);
-        out.line(format!(
+        out.sentence(format!(
             "plan {name} is unchanged since {point}: last looked {ago} ago"
         ));
     }
     match plan.freshness {
-        Freshness::Never => out.line(format!(
+        Freshness::Never => out.sentence(format!(
             "plan {name} has no complete point: run `lifeboat backup {name}`"
         )),
-        Freshness::Overdue => out.line(format!(
+        Freshness::Overdue => out.sentence(format!(
             "plan {name} is overdue: run `lifeboat backup {name}`"
         )),
         Freshness::Fresh | Freshness::Unlimited => {}
@@ -269,7 +269,7 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     if let (Some(longest), Some(limit)) = (plan.longest_seconds, plan.limit_seconds)
         && longest >= limit
     {
-        out.line(format!(
+        out.sentence(format!(
             "plan {name} cannot keep its limit: with the {} that a run takes, points can be {} apart",
             output::seconds(plan.usual_seconds.unwrap_or(0) as f64),
             output::seconds(longest as f64)
@@ -277,7 +277,7 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     }
     if let Some(failing) = &plan.failing {
         let message = failing.message.as_deref().unwrap_or_default();
-        out.line(format!(
+        out.sentence(format!(
             "plan {name} {}: {message}",
             failing.outcome.as_str()
         ));
@@ -285,21 +285,21 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     if let Some(failing) = &plan.prune_failing {
         let message = failing.message.as_deref().unwrap_or_default();
         let outcome = failing.outcome.as_str();
-        out.line(format!("prune of plan {name} {outcome}: {message}"));
+        out.sentence(format!("prune of plan {name} {outcome}: {message}"));
     }
     tell_anomalies(out, plan);
     if let Some(why) = plan.compared.and_then(not_compared) {
-        out.line(format!("plan {name}: {why}"));
+        out.sentence(format!("plan {name}: {why}"));
     }
     for (store, count) in &plan.missing_copies {
         let count = output::count(*count, "point");
-        out.line(format!(
+        out.sentence(format!(
             "store {store} missed {count} of plan {name}: `lifeboat copy --to {store}`"
         ));
     }
     for (store, count) in &plan.lost_copies {
         let count = output::count(*count, "point");
-        out.line(format!(
+        out.sentence(format!(
             "store {store} lost {count} of plan {name}: see `lifeboat points`"
         ));
     }

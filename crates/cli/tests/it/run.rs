@@ -52,7 +52,7 @@ fn expect(document: &Value, expected: &[(&str, &str, &str)]) {
 }
 
 /// What a terminal of 80 columns shows.
-fn at_80_columns(app: &App, args: &[&str]) -> Output {
+pub fn at_80_columns(app: &App, args: &[&str]) -> Output {
     let known = app.command(args);
     let line = format!(
         "stty cols 80; exec {} {}",

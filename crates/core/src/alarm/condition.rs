@@ -336,6 +336,8 @@ fn failed(subject: &str, what: &str, job: &LastJob) -> Condition {
         _ => "failed",
     };
     let text = match job.message.as_deref() {
+        // It begins with how much was captured.
+        Some(message) if kind == ConditionKind::Partial => format!("the {what} is {message}"),
         Some(message) => format!("the {what} {how}: {message}"),
         None => format!("the {what} {how}"),
     };

@@ -338,3 +338,19 @@ fn a_runner_that_is_thrown_away_remembers_what_it_told() {
     let over = told(&app);
     assert!(!over.iter().any(|told| told.contains("failed")), "{over:?}");
 }
+
+#[test]
+fn alarms_are_read_at_a_terminal_of_80_columns() {
+    let app = application();
+    std::fs::remove_file(app.path("vault")).unwrap();
+    assert_eq!(app.run(&["run"]).code, 1);
+    let shown = crate::run::at_80_columns(&app, &["alarms"]);
+    shown.says(&[
+        "ALARM",
+        "plan.main",
+        "hint: see its log",
+        "told: ops",
+        "works",
+    ]);
+    crate::run::at_80_columns(&app, &["status"]).says(&["ALARM"]);
+}
