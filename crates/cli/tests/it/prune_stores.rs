@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// An application that keeps its last point in a bucket of this server.
-fn in_bucket(server: &MotoServer, endpoint: &str) -> App {
+pub fn in_bucket(server: &MotoServer, endpoint: &str) -> App {
     let mut app = App::with("");
     app.configure(&format!(
         r#"{HEAD}

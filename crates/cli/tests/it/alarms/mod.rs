@@ -6,6 +6,7 @@ mod pings;
 
 use crate::prune::{json_on, ok_on, on};
 use crate::support::App;
+use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer};
 use serde_json::Value;
 
 /// A plan that fails until `{root}/vault` is there, a store, and a program that is told.
@@ -353,4 +354,32 @@ fn alarms_are_read_at_a_terminal_of_80_columns() {
         "works",
     ]);
     crate::run::at_80_columns(&app, &["status"]).says(&["ALARM"]);
+}
+
+/// A key that was disabled may be the work of somebody who wants no backups: nobody waits with that.
+#[test]
+fn a_key_that_is_refused_is_told_at_once() {
+    let server = MotoServer::start();
+    server.create_bucket("backup");
+    let proxy = FaultyProxy::start(server.address());
+    let app = crate::prune_stores::in_bucket(&server, &proxy.endpoint());
+    app.configure_also(
+        r#"
+[notify.ops]
+kind = "command"
+command = ["sh", "-c", "cat >>{root}/told; echo >>{root}/told"]
+wait = "4h"
+"#,
+    );
+    ok_on(&app, 1, "03:00:00", &["backup"]);
+    ok_on(&app, 1, "03:10:00", &["run"]);
+    assert_eq!(told(&app), [""; 0]);
+    let disabled = "<Error><Code>InvalidAccessKeyId</Code><Message>no</Message></Error>";
+    proxy.set(
+        Fault::Answer("/backup".into(), 403, disabled.into()),
+        10_000,
+    );
+    on(&app, 1, "03:20:00", &["run"]);
+    assert_eq!(told(&app), ["new: store.disk/store-denied"]);
+    ok_on(&app, 1, "03:21:00", &["alarms"]).says(&["ALARM", "store.disk"]);
 }
