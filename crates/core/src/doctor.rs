@@ -33,6 +33,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     let mut findings = context.config.check();
     findings.extend(state(context));
     findings.extend(keys(context));
+    findings.extend(to_people(context));
     findings.extend(sources(context));
     findings.extend(stores(context));
     match survey::survey(context, false) {
@@ -193,6 +194,21 @@ fn keys(context: &Context) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Reports secrets of channels and pings that are not there.
+fn to_people(context: &Context) -> Vec<Finding> {
+    let channels = context.config.notify.iter().flat_map(|(name, channel)| {
+        let secrets = channel.kind.secrets().into_iter();
+        secrets.map(move |(_, reference)| (format!("notify.{name}"), reference))
+    });
+    let pings = context.config.ping.iter();
+    let pings = pings.map(|(name, ping)| (format!("ping.{name}"), &ping.url));
+    let findings = channels.chain(pings).filter_map(|(subject, reference)| {
+        let error = resolve(reference).err()?;
+        Some(failed(&subject, &error))
+    });
+    findings.collect()
 }
 
 fn sources(context: &Context) -> Vec<Finding> {

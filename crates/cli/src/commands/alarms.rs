@@ -34,8 +34,17 @@ pub fn acknowledge(run: &Run<'_>, args: &AckArgs) -> Result<Exit> {
 }
 
 fn show(out: &Printer, alarms: &Alarms) {
-    if alarms.alarms.is_empty() {
-        out.sentence("nothing is wrong, as far as the runner of this host saw");
+    match (alarms.alarms.is_empty(), alarms.looked) {
+        (_, None) => out.sentence(
+            "nobody looked yet: `lifeboat run` and the daemon of this host say what is wrong",
+        ),
+        (true, Some(at)) => {
+            let ago = output::age(at, alarms.at);
+            out.sentence(format!(
+                "nothing is wrong, as the runner of this host saw {ago} ago"
+            ));
+        }
+        (false, Some(_)) => {}
     }
     for alarm in &alarms.alarms {
         line(out, alarm);
@@ -110,7 +119,7 @@ fn show_one(out: &Printer, alarm: &OpenAlarm, now: Timestamp) {
         .map(|(channel, at)| format!("{channel} {} ago", output::age(*at, now)))
         .collect();
     match told.is_empty() {
-        true => out.sentence("  nobody was told"),
+        true => out.sentence("  no channel took a message about it yet"),
         false => out.sentence(format!("  told: {}", told.join(", "))),
     }
     if let Some(ack) = &alarm.acknowledged {

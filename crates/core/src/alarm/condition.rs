@@ -1,12 +1,10 @@
 //! What is wrong with an application now. Pure.
 
-use crate::anomaly::Anomaly;
 use crate::condition::ConditionKind;
 use crate::error::{Code, Fact};
 use crate::evidence::Verdict;
 use crate::finding::{Finding, Severity};
 use crate::history::JobOutcome;
-use crate::name::Name;
 use crate::notify::Item;
 use crate::point::PointId;
 use crate::secret::Scrubber;
@@ -14,8 +12,9 @@ use crate::span::Span;
 use crate::status::{
     DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Status, StoreStatus, VerifyStatus,
 };
+use crate::visible::visible;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Time that healing is given before a copy that a store missed counts as missing.
 const HEALED_WITHIN_SECONDS: i64 = 3600;
@@ -23,8 +22,6 @@ const HEALED_WITHIN_SECONDS: i64 = 3600;
 const LATE_SECONDS: i64 = 3600;
 /// Time for which a restore that brought back something else is told of, unless a later one does not.
 const DIFFERS_DAYS: i64 = 30;
-/// Number of anomalies of a source that are told with their figures.
-const ANOMALIES_MAX: usize = 3;
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +33,8 @@ pub struct Condition {
     /// The subject that explains it; its own, if nothing else does. What has one cause is told
     /// together.
     pub cause: String,
+    /// False for what was seen before, and stays since nobody said that he looked.
+    pub seen: bool,
     /// True if a job is at work that may end it: until then it is told when it is new, and not again.
     pub under_way: bool,
     /// How grave it is.
@@ -61,6 +60,7 @@ impl Condition {
         Condition {
             cause: subject.clone(),
             under_way: false,
+            seen: true,
             subject,
             kind,
             severity,
@@ -110,6 +110,12 @@ impl Condition {
         )
     }
 
+    /// Returns whether each of its kind is news, whatever else is wrong for the same cause, and stays
+    /// until somebody looked: the next point hides it.
+    pub fn lasts(kind: ConditionKind) -> bool {
+        kind == ConditionKind::Anomaly
+    }
+
     /// Returns whether it is told without waiting: it may be an attack, or the end of the recovery.
     pub fn is_urgent(kind: ConditionKind) -> bool {
         matches!(
@@ -144,7 +150,7 @@ pub fn conditions(
         of_drill(drill, &mut found);
     }
     for verify in &status.verifications {
-        of_verify(status, verify, &mut found);
+        of_verify(verify, &mut found);
     }
     of_restore(status, &mut found);
     if let Some(point) = status.points_ahead.first() {
@@ -277,23 +283,20 @@ fn of_plan(
 
 /// Anomalies of the newest complete point of a plan, one condition for each source.
 fn of_anomalies(plan: &PlanStatus) -> Vec<Condition> {
-    let mut sources: BTreeMap<&Name, Vec<&Anomaly>> = BTreeMap::new();
-    for anomaly in &plan.anomalies {
-        sources.entry(&anomaly.source).or_default().push(anomaly);
-    }
-    let conditions = sources.into_iter().map(|(source, anomalies)| {
-        let texts = anomalies.iter().take(ANOMALIES_MAX);
-        let mut texts: Vec<String> = texts.map(|anomaly| anomaly.text()).collect();
-        let more = anomalies.len().saturating_sub(ANOMALIES_MAX);
-        texts.extend((more > 0).then(|| format!("and {more} more")));
-        let severity = anomalies.iter().map(|anomaly| anomaly.severity).max();
-        let condition = Condition::new(
-            format!("plan.{}.{source}", plan.plan),
-            ConditionKind::Anomaly,
-            severity.unwrap_or(Severity::Warning),
-            plan.point.as_ref().map(PointId::time),
-            texts.join("; "),
-        );
+    let conditions = plan.anomalies.iter().map(|anomaly| {
+        let source = format!("plan.{}.{}", plan.plan, anomaly.source);
+        let what = anomaly.what.as_str();
+        let subject = match &anomaly.table {
+            Some(table) => format!("{source}.{what}.{}", visible(table)),
+            None => format!("{source}.{what}"),
+        };
+        let since = plan.point.as_ref().map(PointId::time);
+        let kind = ConditionKind::Anomaly;
+        let condition = Condition::new(subject, kind, anomaly.severity, since, anomaly.text());
+        let condition = Condition {
+            cause: source,
+            ..condition
+        };
         match &plan.point {
             Some(point) => condition.hint(format!("see what changed: lifeboat diff {point}")),
             None => condition,
@@ -447,14 +450,16 @@ fn of_drill(drill: &DrillStatus, found: &mut Vec<Condition>) {
     }
 }
 
-fn of_verify(status: &Status, verify: &VerifyStatus, found: &mut Vec<Condition>) {
+fn of_verify(verify: &VerifyStatus, found: &mut Vec<Condition>) {
     let (name, subject) = (&verify.verify, format!("verify.{}", verify.verify));
-    let known = status.stores.iter().any(|store| !store.damaged.is_empty());
-    if verify.outcome == Some(JobOutcome::NotProved) && !known {
-        let text = format!("verification {name} found something damaged or missing");
-        let kind = ConditionKind::Damaged;
-        let condition = Condition::new(&*subject, kind, Severity::Error, verify.at, text);
-        found.push(condition.hint("see what, and where: lifeboat verify --all"));
+    if let Some(job) = verify.failing.as_ref().filter(|job| job.retry.is_none())
+        && job.outcome != JobOutcome::NotProved
+    {
+        let condition = failed(&subject, &format!("verification {name}"), job);
+        found.push(Condition {
+            severity: Severity::Warning,
+            ..condition
+        });
     }
     if verify.overdue {
         let text = match verify.at {

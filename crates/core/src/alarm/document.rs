@@ -22,6 +22,8 @@ pub struct Alarms {
     pub environment: Name,
     /// The time for which it holds.
     pub at: Timestamp,
+    /// When the runner of this host looked last; absent if it never did.
+    pub looked: Option<Timestamp>,
     /// What is open, the gravest first.
     pub alarms: Vec<OpenAlarm>,
     /// The channels of the configuration.
@@ -41,7 +43,7 @@ pub struct OpenAlarm {
     pub since: Timestamp,
     /// What is wrong.
     pub conditions: Vec<Item>,
-    /// When each channel was told last.
+    /// When each channel took a message about it last.
     pub told: BTreeMap<Name, Timestamp>,
     /// Who takes care of it; absent if nobody does, or that time is over.
     pub acknowledged: Option<Acknowledged>,
@@ -93,7 +95,7 @@ impl OpenAlarm {
             told: alarm
                 .told
                 .iter()
-                .map(|(name, told)| (name.clone(), told.at))
+                .filter_map(|(name, told)| Some((name.clone(), told.delivered?)))
                 .collect(),
             acknowledged: alarm
                 .acknowledged

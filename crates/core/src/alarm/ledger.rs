@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const SETTLED_SECONDS: u64 = 1800;
 /// Time after which one look is enough for that.
 const LONG_SETTLED_SECONDS: u64 = 6 * 3600;
+/// Time for which what lasts is told after it was seen last, unless somebody looks: a week.
+const LASTING_SECONDS: u64 = 7 * 86_400;
 /// Digits of the short name of an alarm.
 const SHORT_DIGITS: usize = 6;
 
@@ -43,6 +45,9 @@ pub struct Alarm {
     pub seen: Timestamp,
     /// What is wrong; once it is over, what was.
     pub items: BTreeMap<String, Item>,
+    /// When each of it was seen last.
+    #[serde(default)]
+    pub last_seen: BTreeMap<String, Timestamp>,
     /// Messages that were decided.
     pub messages: u32,
     /// What each channel was told.
@@ -64,6 +69,12 @@ pub struct Told {
     pub severity: Severity,
     /// True if it was told since the alarm escalated to it: then it hears of all of it.
     pub escalated: bool,
+    /// The conditions that it was told.
+    #[serde(default)]
+    pub conditions: BTreeSet<String>,
+    /// When it took such a message last.
+    #[serde(default)]
+    pub delivered: Option<Timestamp>,
 }
 
 /// Somebody looks after an alarm.
@@ -139,6 +150,40 @@ pub struct Outgoing {
     pub message: Message,
 }
 
+impl Ledger {
+    /// The alarm that a message is about, if it is still open.
+    fn of_message(&mut self, message: &Message) -> Option<&mut Alarm> {
+        let mut alarms = self.alarms.values_mut();
+        alarms.find(|alarm| {
+            let number = message.id.strip_prefix(alarm.id.as_str());
+            number.is_some_and(|number| number.starts_with('-'))
+        })
+    }
+
+    /// Notes that a channel took a message. Returns false if its alarm is over.
+    pub(super) fn note_delivered(
+        &mut self,
+        channel: &Name,
+        message: &Message,
+        now: Timestamp,
+    ) -> bool {
+        let alarm = self.of_message(message);
+        let told = alarm.and_then(|alarm| alarm.told.get_mut(channel));
+        let Some(told) = told else {
+            return false;
+        };
+        told.delivered = Some(now);
+        true
+    }
+
+    /// Notes that a message was given up: its channel is told of the alarm anew.
+    pub(super) fn untell(&mut self, channel: &Name, message: &Message) {
+        if let Some(alarm) = self.of_message(message) {
+            alarm.told.remove(channel);
+        }
+    }
+}
+
 impl Alarm {
     pub(super) fn new(whose: &Whose, cause: &str, now: Timestamp) -> Self {
         let digest = sha256_hex(format!("{}/{cause}@{now}", whose.name()).as_bytes());
@@ -147,6 +192,7 @@ impl Alarm {
             opened: now,
             seen: now,
             items: BTreeMap::new(),
+            last_seen: BTreeMap::new(),
             messages: 0,
             told: BTreeMap::new(),
             escalated: BTreeSet::new(),
@@ -209,14 +255,21 @@ pub fn step(
     whose: &Whose,
     listeners: &[Listener],
 ) -> (Ledger, Vec<Outgoing>) {
+    let lasting = lasting(ledger, conditions, now);
+    let conditions = || conditions.iter().chain(&lasting);
     let mut causes: BTreeMap<&str, Vec<&Condition>> = BTreeMap::new();
-    for condition in conditions {
+    for condition in conditions() {
         let cause = known_cause(ledger, condition).unwrap_or(&condition.cause);
         causes.entry(cause).or_default().push(condition);
     }
-    let subjects: BTreeSet<&str> = conditions.iter().map(|c| c.subject.as_str()).collect();
+    let subjects: BTreeSet<&str> = conditions().map(|c| c.subject.as_str()).collect();
     let mut next = ledger.clone();
     next.at = Some(now);
+    // A channel that is configured again is told anew.
+    let is_there = |name: &Name| listeners.iter().any(|listener| listener.name == *name);
+    for alarm in next.alarms.values_mut() {
+        alarm.told.retain(|name, _| is_there(name));
+    }
     for cause in causes.keys() {
         let new = || Alarm::new(whose, cause, now);
         next.alarms.entry((*cause).to_owned()).or_insert_with(new);
@@ -240,6 +293,37 @@ pub fn step(
     }
     next.alarms.retain(|cause, _| !over.contains(cause));
     (next, outgoing)
+}
+
+/// What is not seen any more and stays all the same, until somebody says that he looked: the next
+/// point hides that the one before it lost something.
+fn lasting(ledger: &Ledger, conditions: &[Condition], now: Timestamp) -> Vec<Condition> {
+    let is_seen = |id: &String| conditions.iter().any(|condition| condition.id() == *id);
+    let of_alarm = |(cause, alarm): (&String, &Alarm)| -> Vec<Condition> {
+        let items = alarm.items.iter().filter(|(id, item)| {
+            let seen = alarm.last_seen.get(*id).copied().unwrap_or(alarm.opened);
+            let looked = alarm
+                .acknowledged
+                .as_ref()
+                .is_some_and(|ack| ack.at >= seen);
+            let long = passed(seen, LASTING_SECONDS, now);
+            Condition::lasts(item.kind) && !is_seen(id) && !looked && !long
+        });
+        let lasting = items.filter_map(|(id, item)| {
+            let (subject, _) = id.rsplit_once('/')?;
+            let since = Some(item.since);
+            let (kind, severity) = (item.kind, item.severity);
+            let condition = Condition::new(subject, kind, severity, since, item.text.clone());
+            Some(Condition {
+                cause: cause.clone(),
+                seen: false,
+                hint: item.hint.clone(),
+                ..condition
+            })
+        });
+        lasting.collect()
+    };
+    ledger.alarms.iter().flat_map(of_alarm).collect()
 }
 
 /// The cause of the open alarm that a condition is in: it stays there until it is over, whatever would
@@ -273,6 +357,7 @@ impl AlarmTurn<'_> {
         self.alarm.clear_since = None;
         self.alarm.seen = now;
         let known = std::mem::take(&mut self.alarm.items);
+        let seen = std::mem::take(&mut self.alarm.last_seen);
         self.alarm.items = conditions
             .iter()
             .map(|condition| {
@@ -281,9 +366,21 @@ impl AlarmTurn<'_> {
                 let mut item = condition.item(&whose, first);
                 // A job that failed again did not begin to fail then.
                 item.since = item.since.min(first);
+                if let Some(known) = known.get(&id).filter(|_| Condition::lasts(item.kind)) {
+                    // It leads to the point in which it was new.
+                    item.hint.clone_from(&known.hint);
+                }
                 (id, item)
             })
             .collect();
+        for condition in conditions {
+            let id = condition.id();
+            let at = match (condition.seen, seen.get(&id)) {
+                (false, Some(at)) => *at,
+                _ => now,
+            };
+            self.alarm.last_seen.insert(id, at);
+        }
         for listener in self.listeners {
             self.tell(listener);
         }
@@ -309,10 +406,16 @@ impl AlarmTurn<'_> {
             return;
         };
         let acknowledged = alarm.is_acknowledged(now);
+        let is_news = |told: &Told| {
+            let mut heard = heard.iter();
+            heard.any(|item| {
+                Condition::lasts(item.kind) && !told.conditions.contains(&item.condition)
+            })
+        };
         let event = match told {
             None if acknowledged => return,
             None => Event::New,
-            Some(told) if severity > told.severity => Event::New,
+            Some(told) if severity > told.severity || is_news(told) => Event::New,
             Some(_) if acknowledged => return,
             Some(_) if heard.iter().all(|item| self.is_under_way(item)) => return,
             Some(told) => match listener.repeat {
@@ -375,12 +478,20 @@ impl AlarmTurn<'_> {
         let alarm = &mut *self.alarm;
         alarm.messages += 1;
         items.sort_by(|a, b| (b.severity, a.since).cmp(&(a.severity, b.since)));
-        let severity = items.first().map_or(Severity::Ok, |item| item.severity);
+        let gravest = items.first().map_or(Severity::Ok, |item| item.severity);
+        let severity = match event {
+            Event::Recovered => Severity::Ok,
+            _ => gravest,
+        };
         let told = alarm.told.entry(channel.clone()).or_insert(Told {
             at: self.now,
             severity,
             escalated,
+            conditions: BTreeSet::new(),
+            delivered: None,
         });
+        told.conditions
+            .extend(items.iter().map(|item| item.condition.clone()));
         told.at = self.now;
         told.severity = told.severity.max(severity);
         told.escalated |= escalated;
@@ -389,6 +500,14 @@ impl AlarmTurn<'_> {
             [only] => only.text.clone(),
             [first, rest @ ..] => format!("{} (and {} more)", first.text, rest.len()),
         };
+        let title = match event {
+            Event::Recovered => format!("over: {title}"),
+            _ => title,
+        };
+        if event == Event::Recovered {
+            // There is nothing left to do about it.
+            items.iter_mut().for_each(|item| item.hint = None);
+        }
         self.outgoing.push(Outgoing {
             channel: channel.clone(),
             message: Message {

@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::notify::Message;
 use crate::sqlite::{self, is_damage};
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -219,7 +219,7 @@ impl Outbox {
         let unfit = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
         let body = serde_json::to_string(&out.message).map_err(unfit)?;
         let insert = "INSERT INTO message (app, environment, channel, body, created, attempts, due)
-            VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5)";
+            VALUES (?1, ?2, ?3, ?4, ?5, 0, 0)";
         let (app, environment) = (self.app.as_str(), self.environment.as_str());
         let values = params![
             app,
@@ -233,21 +233,15 @@ impl Outbox {
 
     /// Gives up what is too old or too much, and forgets what ended long ago.
     fn trim(&self, c: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-        let (app, environment) = (self.app.as_str(), self.environment.as_str());
         let oldest = now.as_second() - KEPT_DAYS * 86_400;
-        c.execute(
-            "UPDATE message SET ended = ?1, error = coalesce(error, 'it was not tried')
-                WHERE ended IS NULL AND app = ?2 AND environment = ?3 AND (created < ?4
-                OR sequence NOT IN (SELECT sequence FROM message m
-                    WHERE m.ended IS NULL AND m.channel = message.channel AND m.app = ?2
-                    AND m.environment = ?3 ORDER BY sequence DESC LIMIT ?5))",
-            params![
-                now.as_second(),
-                app,
-                environment,
-                oldest,
-                count(WAITING_MAX)
-            ],
+        self.give_up(
+            c,
+            now,
+            "coalesce(error, 'it was not tried')",
+            "(created < ?3 OR sequence NOT IN (SELECT sequence FROM message m
+                WHERE m.ended IS NULL AND m.channel = message.channel AND m.app = ?1
+                AND m.environment = ?2 ORDER BY sequence DESC LIMIT ?4))",
+            &[&oldest, &count(WAITING_MAX)],
         )?;
         c.execute(
             "DELETE FROM message WHERE sequence IN (SELECT sequence FROM message
@@ -257,11 +251,47 @@ impl Outbox {
         Ok(())
     }
 
+    /// Gives up the messages that wait and of which `which` is true, for the reason `why`; both are SQL.
+    /// Whoever was to hear of an alarm that is still open is told of it anew.
+    fn give_up(
+        &self,
+        c: &Connection,
+        now: Timestamp,
+        why: &str,
+        which: &str,
+        values: &[&dyn ToSql],
+    ) -> rusqlite::Result<()> {
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let mut all: Vec<&dyn ToSql> = vec![&app, &environment];
+        all.extend(values);
+        let select = format!(
+            "SELECT sequence, channel, body, attempts FROM message
+                WHERE ended IS NULL AND app = ?1 AND environment = ?2 AND {which}"
+        );
+        let rows: Vec<(i64, Option<Waiting>)> = c
+            .prepare(&select)?
+            .query_map(&*all, |row| Ok((row.get(0)?, waiting(row)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut ledger = self.read_ledger(c)?;
+        let update = format!("UPDATE message SET ended = ?1, error = {why} WHERE sequence = ?2");
+        for (sequence, waiting) in rows {
+            c.execute(&update, params![now.as_second(), sequence])?;
+            if let Some(waiting) = waiting {
+                ledger.untell(&waiting.channel, &waiting.message);
+            }
+        }
+        self.write_ledger(c, &ledger)
+    }
+
     /// The messages that are to be tried now, in their order, by channel.
     pub fn due(&self, now: Timestamp) -> Result<BTreeMap<Name, Vec<Waiting>>> {
         let select = format!(
             "SELECT m.sequence, m.channel, m.body, m.attempts {WAITING}
-                AND max(m.due, coalesce(c.due, 0)) <= ?3 ORDER BY m.sequence"
+                AND (max(m.due, coalesce(c.due, 0)) <= ?3
+                OR max(m.due, coalesce(c.due, 0)) > ?3 + {ASKED_SECONDS_MAX}) ORDER BY m.sequence"
         );
         let (app, environment) = (self.app.as_str(), self.environment.as_str());
         let rows: Vec<Option<Waiting>> = self.run(|c| {
@@ -320,6 +350,12 @@ impl Outbox {
                     WHERE app = ?1 AND environment = ?2 AND name = ?3",
                 params![app, environment, channel, error, of_channel, ended, failing],
             )?;
+            if *attempt == Attempt::Delivered {
+                let mut ledger = self.read_ledger(&transaction)?;
+                if ledger.note_delivered(&waiting.channel, &waiting.message, now) {
+                    self.write_ledger(&transaction, &ledger)?;
+                }
+            }
             self.trim(&transaction, now)?;
             transaction.commit()
         })
@@ -356,25 +392,14 @@ impl Outbox {
 
     /// Gives up the messages of a channel that is not configured any more.
     pub fn drop_channel(&self, channel: &Name, now: Timestamp) -> Result<()> {
-        let values = params![
-            now.as_second(),
-            self.app.as_str(),
-            self.environment.as_str(),
-            channel.as_str()
-        ];
         self.run(|c| {
-            c.execute(
-                "UPDATE message SET ended = ?1, error = 'its channel is not configured any more'
-                    WHERE ended IS NULL AND app = ?2 AND environment = ?3 AND channel = ?4",
-                values,
-            )?;
+            let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let why = "'its channel is not configured any more'";
+            self.give_up(&transaction, now, why, "channel = ?3", &[&channel.as_str()])?;
             let delete = "DELETE FROM channel WHERE app = ?1 AND environment = ?2 AND name = ?3";
-            let names = [
-                self.app.as_str(),
-                self.environment.as_str(),
-                channel.as_str(),
-            ];
-            c.execute(delete, names).map(drop)
+            let (app, environment) = (self.app.as_str(), self.environment.as_str());
+            transaction.execute(delete, [app, environment, channel.as_str()])?;
+            transaction.commit()
         })
     }
 

@@ -188,6 +188,23 @@ pub enum What {
     MinRows,
 }
 
+impl What {
+    /// The name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Bytes => "bytes",
+            What::StoredBytes => "stored-bytes",
+            What::Files => "files",
+            What::Rows => "rows",
+            What::TableGone => "table-gone",
+            What::Ratio => "ratio",
+            What::FilesChanged => "files-changed",
+            What::MinBytes => "min-bytes",
+            What::MinRows => "min-rows",
+        }
+    }
+}
+
 /// A copy of a point in a store.
 pub struct Copy<'c> {
     /// The store.

@@ -158,6 +158,7 @@ pub fn alarms(context: &Context) -> Result<Alarms> {
     let desk = desk(context)?;
     let mut states = desk.outbox().channels()?;
     let waiting = desk.outbox().waiting()?;
+    let ledger = desk.outbox().ledger()?;
     let channels = config.notify.iter().map(|(name, channel)| {
         let state = states.remove(name).unwrap_or_default();
         let waiting = waiting.iter().filter(|w| w.channel == *name).count();
@@ -168,7 +169,8 @@ pub fn alarms(context: &Context) -> Result<Alarms> {
         environment: config.app.environment.clone(),
         at: now,
         channels: channels.collect(),
-        alarms: open_alarms(&desk.outbox().ledger()?, now),
+        looked: ledger.at,
+        alarms: open_alarms(&ledger, now),
     })
 }
 

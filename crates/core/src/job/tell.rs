@@ -62,9 +62,13 @@ impl Desk {
         let mut conditions = alarm::conditions(status, begun, &findings);
         conditions.extend(also.iter().cloned());
         let channels = self.outbox.channels()?;
+        let is_there = |name: &&Name| context.config.notify.contains_key(*name);
+        // Where none of them works, the network of this host does not.
+        let works = |name: &&Name| channels.get(*name).is_some_and(|c| c.failing.is_none());
+        let any_works = context.config.notify.keys().any(|name| works(&name));
         let failing = channels
             .iter()
-            .filter(|(name, _)| context.config.notify.contains_key(*name));
+            .filter(|(name, _)| any_works && is_there(name));
         conditions.extend(failing.filter_map(|(name, state)| alarm::of_channel(name, state, now)));
         for condition in &mut conditions {
             // Whatever a server said goes to people and services elsewhere.

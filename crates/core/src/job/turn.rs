@@ -27,6 +27,8 @@ const STORE_WAIT: Duration = Duration::from_secs(30);
 const STORE_EVERY: Duration = Duration::from_secs(2);
 /// Time that a job is given to end after it was asked to. One that hangs then is left behind.
 const END_WAIT: Duration = Duration::from_secs(20);
+/// Seconds that jobs are given before what is wrong is told.
+const PATIENCE_SECONDS: i64 = 60;
 /// Longest wait for a job before the clock and requests are looked at again.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -106,6 +108,23 @@ struct Running {
     asked: Option<(JobOutcome, Instant)>,
 }
 
+/// Whether what is wrong is told yet: what is due now may end it within a minute.
+#[derive(Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Returns whether to wait, since jobs run and did not for long.
+    fn lasts(&mut self, jobs_run: bool) -> bool {
+        let since = *self.0.get_or_insert_with(Instant::now);
+        let seconds = i64::try_from(since.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let lasts = jobs_run && seconds < PATIENCE_SECONDS;
+        if !lasts {
+            self.0 = None;
+        }
+        lasts
+    }
+}
+
 /// The end of a job's thread.
 type End = (crate::history::JobId, Ended);
 
@@ -144,6 +163,7 @@ impl Turn<'_> {
         let mut turned = Turned::default();
         let mut begun: BTreeSet<(JobKind, String)> = BTreeSet::new();
         let mut first = true;
+        let mut patience = Patience::default();
         while !cancel::requested() {
             let facts = match look(&context, self.history, first) {
                 Ok(facts) => facts,
@@ -165,7 +185,10 @@ impl Turn<'_> {
             );
             let retry = waits_until(&agenda, &begun);
             let status = judge(&facts, self.mode.terms());
-            let told = self.tell(&context, &status, &running, &courier);
+            let told = match patience.lasts(!running.is_empty()) {
+                true => Timestamp::from_second(facts.now.as_second() + PATIENCE_SECONDS).ok(),
+                false => self.tell(&context, &status, &running, &courier),
+            };
             turned.next = agenda.next().into_iter().chain(told).min();
             turned.status = Some(status);
             turned.agenda = agenda;

@@ -233,6 +233,8 @@ pub struct VerifyStatus {
     pub at: Option<Timestamp>,
     /// True if it is longer ago than it may be.
     pub overdue: bool,
+    /// The last run here that was not successful, unless a successful one followed.
+    pub failing: Option<LastJob>,
     /// When it runs next.
     pub next: Option<Timestamp>,
 }
@@ -400,7 +402,8 @@ fn plan_status(
     let mut missing_since: BTreeMap<Name, Timestamp> = BTreeMap::new();
     let mut lost_copies: BTreeMap<Name, u64> = BTreeMap::new();
     for point in of_plan() {
-        for store in &point.missed {
+        // The others are given to nobody: they lack something themselves.
+        for store in point.missed.iter().filter(|_| point.counts) {
             *missing_copies.entry(store.clone()).or_default() += 1;
             // Points come the oldest first.
             missing_since.entry(store.clone()).or_insert(point.finished);
@@ -497,7 +500,13 @@ fn failing(
         JobOutcome::Interrupted => last.started,
         _ => at,
     };
-    let failed = outcome != JobOutcome::Done && success.is_none_or(|success| success <= since);
+    // It was partial for want of copies that were made since.
+    let healed = facts.points.iter().any(|point| {
+        let is_whole = point.counts && point.missed.is_empty() && point.lost.is_empty();
+        outcome == JobOutcome::Partial && is_whole && last.point.as_ref() == Some(&point.id)
+    });
+    let failed =
+        outcome != JobOutcome::Done && !healed && success.is_none_or(|success| success <= since);
     failed.then(|| LastJob {
         job: last.id.clone(),
         outcome,
@@ -578,6 +587,7 @@ fn verify_status(facts: &Facts, agenda: &Agenda, verify: &VerifyFacts) -> Verify
         outcome: last.and_then(|job| job.outcome),
         at,
         overdue: matches!((waited, verify.max_age), (Some(waited), Some(max)) if waited > max.seconds),
+        failing: failing(facts, agenda, JobKind::Verify, &verify.name, at),
         next: agenda.when(JobKind::Verify, &verify.name, facts.now),
     }
 }
