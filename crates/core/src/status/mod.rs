@@ -15,6 +15,7 @@ mod limit;
 mod metrics;
 mod overdue;
 mod prunes;
+mod silence;
 
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};
@@ -29,6 +30,7 @@ pub use judge::{
 pub use limit::{Limit, LimitOf};
 pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};
 pub use overdue::overdue;
+pub use silence::{Silence, longest_silence};
 
 #[cfg(test)]
 pub(crate) mod tests;
