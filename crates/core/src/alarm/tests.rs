@@ -33,6 +33,7 @@ pub(super) fn whose() -> Whose {
         environment: name("production"),
         host: "web1".into(),
         contacts: vec!["owner: ops@example.org".into()],
+        report: None,
     }
 }
 
@@ -58,6 +59,7 @@ pub(super) fn outgoing(channel: &str, id: &str) -> Outgoing {
             title: "it is broken".into(),
             items: Vec::new(),
             contacts: whose.contacts,
+            report: None,
         },
     }
 }

@@ -22,15 +22,17 @@ pub use document::{
 };
 
 use crate::alarm::{Outbox, open_alarms};
-use crate::config::Period;
+use crate::config::{Period, ReportFormat};
 use crate::context::Context;
+use crate::document::Document;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Record};
+use crate::finding::Severity;
 use crate::history::Job;
 use crate::host::host;
 use crate::kept::{self, Proofs};
 use crate::name::Name;
-use crate::notify::Message;
+use crate::notify::{Body, Event, Message};
 use crate::point::PointId;
 use crate::retention::{Decision, Reason};
 use crate::status::Facts;
@@ -192,6 +194,45 @@ fn kept_of_month(context: &Context, survey: &Survey, proofs: &Proofs) -> BTreeMa
         }
     }
     kept
+}
+
+/// The message that brings a report to people; `name` is what the configuration calls it. The same
+/// report of the same period is the same message.
+pub fn message(
+    report: &Report,
+    name: &Name,
+    format: ReportFormat,
+    contacts: Vec<String>,
+) -> Result<Message> {
+    let document = || {
+        let document = serde_json::to_value(Document::new(report));
+        document.map_err(|error| {
+            Error::new(Code::Io, "the report cannot be written as JSON").cause(error)
+        })
+    };
+    let (app, environment) = (&report.app, &report.environment);
+    let (period, until) = (report.period.as_str(), words::day(report.until));
+    Ok(Message {
+        id: format!("report.{app}.{environment}.{name}.{}", report.until),
+        alarm: format!("report.{app}.{environment}.{name}"),
+        event: Event::Report,
+        severity: Severity::Ok,
+        at: report.at,
+        app: app.clone(),
+        environment: environment.clone(),
+        host: report.host.clone(),
+        title: format!("report of the {period} until {until} UTC"),
+        items: Vec::new(),
+        contacts,
+        report: Some(Body {
+            md: to_markdown(report),
+            html: (format == ReportFormat::Html).then(|| to_html(report)),
+            document: match format {
+                ReportFormat::Json => Some(document()?),
+                ReportFormat::Md | ReportFormat::Html => None,
+            },
+        }),
+    })
 }
 
 /// The report as Markdown.

@@ -140,6 +140,7 @@ fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
         plans: plans.to_vec(),
         drills: Vec::new(),
         verifications: Vec::new(),
+        reports: Vec::new(),
         stores: vec![store("disk")],
         points: Vec::new(),
         checks: Vec::new(),

@@ -32,6 +32,7 @@ fn message(event: Event, texts: &[&str]) -> Message {
         title: "the backup of plan daily failed".into(),
         items: texts.iter().map(item).collect(),
         contacts: vec!["database: Ann, +44 20 7946 0000".into()],
+        report: None,
     }
 }
 
