@@ -27,10 +27,10 @@ path = "{root}/store"
 [plan.main]
 schedule = "0 3 * * *"
 retry = { attempts = 1 }
-sources = ["db", "vault"]
+sources = ["vault", "db"]
 stores = ["disk"]
-keep = { last = 5, monthly = 12 }
-prune_grace = "0s"
+keep = { last = 3, monthly = 12 }
+prune_grace = "1h"
 
 [drill.weekly]
 schedule = "0 4 * * 0"
@@ -56,8 +56,10 @@ fn week() -> App {
     for day in 7..=13 {
         if day == 9 {
             std::fs::remove_file(app.path("vault")).unwrap();
+            std::fs::rename(app.path("live"), app.path("away")).unwrap();
             assert_eq!(on(&app, day, "03:01:00", &["run"]).code, 1);
             app.write("vault", b"{}\n");
+            std::fs::rename(app.path("away"), app.path("live")).unwrap();
             continue;
         }
         ok_on(&app, day, "05:01:00", &["run"]);
@@ -90,13 +92,14 @@ fn a_report_of_a_week_tells_what_ran_what_was_proved_and_what_was_not() {
     let failures = report["ran"]["failures"].as_array().unwrap();
     let failure = failures.iter().find(|f| f["kind"] == "backup").unwrap();
     assert!(failure["message"].as_str().unwrap().contains("vault"));
-    assert_eq!(of_kind(&report, "verify")["outcomes"]["done"], 1);
+    // What was missed before the first point runs after it, and then on its day.
+    assert_eq!(of_kind(&report, "verify")["outcomes"]["done"], 2);
 
-    let record = &report["drills"][0]["records"][0];
+    let record = &report["drills"][0]["records"][1];
     assert_eq!(record["outcome"], "verified", "{report:#}");
     assert!(record["rto_seconds"].as_f64().unwrap() >= 0.0);
     assert_eq!(report["unproved"]["sources"], serde_json::json!([]));
-    // The rules keep five: what they deleted is told with the rule.
+    // The rules keep three: what they deleted is told with the rule.
     let deleted = &report["deleted"];
     assert!(deleted["copies"].as_u64().unwrap() >= 1, "{deleted:#}");
     assert_eq!(deleted["listed"][0]["why"], "no-rule");
@@ -126,7 +129,7 @@ fn a_report_of_a_week_tells_what_ran_what_was_proved_and_what_was_not() {
         assert_eq!(item["shown_by"][0]["kind"], kind, "{item:#}");
         assert!(item["command"].is_null());
     }
-    assert_eq!(&item(&report, "decrypts")["shown_by"][0]["id"], evidence);
+    assert_eq!(&item(&report, "decrypts")["shown_by"][1]["id"], evidence);
     for task in ["backups-ran", "jobs-succeeded", "warnings-read"] {
         let item = item(&report, task);
         assert_eq!(item["done"], false, "{item:#}");
@@ -166,7 +169,7 @@ fn a_report_without_a_history_tells_what_the_stores_tell() {
     assert!(report["ran"]["noted_since"].is_null(), "{report:#}");
     let taken = &report["ran"]["points"][0];
     assert_eq!(taken["complete"], taken["unnoted"], "{report:#}");
-    assert!(taken["complete"].as_u64().unwrap() >= 5);
+    assert!(taken["complete"].as_u64().unwrap() >= 3);
     assert_eq!(report["drills"][0]["records"][0]["outcome"], "verified");
     // The job that verified is not known any more, but the record is.
     assert_eq!(
@@ -186,8 +189,9 @@ fn a_report_is_readable_in_80_columns_and_its_html_is_well_formed_and_harmless()
         assert!(!long || !line.starts_with('|'), "{line}");
     }
     assert!(md.contains("- [x] ") && md.contains("- [ ] "), "{md}");
+    let one_line = md.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        md.contains("no \\<b\\>vault\\</b\\> \\| \\*here\\* \\*\\*\\*"),
+        one_line.contains("no \\<b\\>vault\\</b\\> \\| \\*here\\* \\*\\*\\*"),
         "{md}"
     );
     let page = app.path("report.html");

@@ -33,7 +33,6 @@ pub(super) fn whose() -> Whose {
         environment: name("production"),
         host: "web1".into(),
         contacts: vec!["owner: ops@example.org".into()],
-        report: None,
     }
 }
 

@@ -175,7 +175,7 @@ fn ran(report: &Report) -> Vec<Block> {
             let (kind, subject) = (failure.kind.as_str(), &failure.subject);
             let (outcome, at) = (failure.outcome.as_str(), day(failure.at));
             let said = said(failure.message.as_deref().unwrap_or_default());
-            let line = format!("{at}: {kind} of {subject} {outcome}: {said}");
+            let line = format!("{at}: {kind} of {subject} {outcome}: {said}; see");
             Line::with(line, format!("lifeboat jobs {}", failure.job))
         });
         blocks.push(Block::List(lines.collect()));
@@ -261,7 +261,7 @@ fn record(of: &str, proof: &Proof) -> Line {
         (Some(target), true) => format!("MISSED the target of {}", seconds(target)),
     };
     let (at, outcome) = (day(proof.at), proof.outcome.as_str());
-    let line = format!("{at}: {of}: {outcome}, point {points}, in {took}, {target}.");
+    let line = format!("{at}: {of}: {outcome}, point {points}, in {took}, {target}; see");
     Line::with(line, format!("lifeboat evidence show {}", proof.evidence))
 }
 

@@ -23,6 +23,7 @@ mod limit;
 mod overdue;
 mod property;
 mod prunes;
+mod reports;
 mod retry;
 pub(crate) mod samples;
 pub(crate) mod simulator;
