@@ -150,6 +150,7 @@ fn a_report_of_a_week_tells_what_ran_what_was_proved_and_what_was_not() {
     let before = json_on(&app, 14, "00:00:00", &before);
     assert_eq!(before["ran"]["jobs"], serde_json::json!([]));
     for task in [
+        "backups-ran",
         "stored-intact",
         "decrypts",
         "recent-points",

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod conditions;
 mod property;
+mod remembered;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()

@@ -13,7 +13,7 @@ use crate::config::Period;
 use crate::evidence::{Activity, Record, Verdict};
 use crate::history::{JobKind, JobOutcome};
 use crate::name::Name;
-use crate::status::{Freshness, PlanFacts, PlanStatus, Status};
+use crate::status::{DrillStanding, Freshness, PlanFacts, PlanStatus, Status};
 
 /// Most things that are named as evidence of one item.
 const SHOWN_MAX: usize = 10;
@@ -175,8 +175,13 @@ impl Look<'_> {
                 let why = format!("plan {name} has no complete point from {from} to {until}");
                 return Err((why, "lifeboat jobs".to_owned()));
             }
-            let none = || (format!("plan {name} has no complete point"), run());
-            status.point.clone().map(ShownBy::Point).ok_or_else(none)
+            let mut points = self.material.facts.points.iter().rev();
+            let newest =
+                points.find(|p| p.counts && p.plan == *name && p.started < self.window.until);
+            let none = || (format!("plan {name} had no complete point then"), run());
+            newest
+                .map(|point| ShownBy::Point(point.id.clone()))
+                .ok_or_else(none)
         })
     }
 
@@ -299,13 +304,14 @@ impl Look<'_> {
             if let Some(anomaly) = status.anomalies.first() {
                 return Err((anomaly.text(), format!("lifeboat diff {point}")));
             }
-            let why = match status.compared.unwrap_or_default() {
-                Compared::Content | Compared::StoredBytes => {
+            let why = match status.compared {
+                Some(Compared::Content | Compared::StoredBytes) => {
                     return Ok(ShownBy::Point(point.clone()));
                 }
-                Compared::Unknown => "its content is sealed and not known here",
-                Compared::TooFewPoints => "there are too few points before it",
-                Compared::Off => "its plan says so",
+                None => "nothing is known of its content",
+                Some(Compared::Unknown) => "its content is sealed and not known here",
+                Some(Compared::TooFewPoints) => "there are too few points before it",
+                Some(Compared::Off) => "its plan says so",
             };
             let why = format!("{point} was not compared: {why}");
             Err((why, format!("lifeboat show {point}")))
@@ -326,7 +332,22 @@ impl Look<'_> {
         }
     }
 
+    /// An open item if what a drill found last speaks against it.
+    fn refuted(&self, task: Task) -> Option<Item> {
+        let mut drills = self.status.drills.iter();
+        let failed = drills.find(|drill| drill.standing == DrillStanding::Failed)?;
+        let why = format!("the newest run of drill {} failed", failed.drill);
+        let command = match &failed.evidence {
+            Some(id) => format!("lifeboat evidence show {id}"),
+            None => self.drill(),
+        };
+        Some(open(task, why, command))
+    }
+
     fn decrypts(&self) -> Item {
+        if let Some(item) = self.refuted(Task::Decrypts) {
+            return item;
+        }
         let shown: Vec<ShownBy> = self
             .verified()
             .map(|record| ShownBy::Evidence(record.id.clone()))
@@ -399,6 +420,9 @@ impl Look<'_> {
 
     fn restore_tested(&self) -> Item {
         let task = Task::RestoreTested;
+        if let Some(item) = self.refuted(task) {
+            return item;
+        }
         let mut shown: Vec<ShownBy> = Vec::new();
         for (plan, _) in self.scheduled() {
             for source in &plan.sources {

@@ -30,7 +30,7 @@ pub(super) fn render(page: &Page) -> String {
         html.push_str(&render_block(block));
     }
     for section in &page.sections {
-        html.push_str(&format!("<h2>{}</h2>\n", escape(&section.title)));
+        html.push_str(&format!("<h2>{}</h2>\n", escape(section.title)));
         for block in &section.blocks {
             html.push_str(&render_block(block));
         }

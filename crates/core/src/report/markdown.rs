@@ -13,7 +13,7 @@ pub(super) fn render(page: &Page) -> String {
         text.push_str(&render_block(block));
     }
     for section in &page.sections {
-        text.push_str(&format!("\n## {}\n", escape(&section.title)));
+        text.push_str(&format!("\n## {}\n", escape(section.title)));
         for block in &section.blocks {
             text.push('\n');
             text.push_str(&render_block(block));

@@ -394,6 +394,7 @@ fn anomalies(report: &Report) -> Vec<Block> {
             Some(Compared::Unknown) => "nothing was compared, its content is sealed",
             Some(Compared::TooFewPoints) => "nothing was compared, it has too few points yet",
             Some(Compared::Off) => "nothing was compared, since the plan says so",
+            None if plan.point.is_some() => "nothing was compared, nothing is known of its content",
             None => "it has no complete point",
         };
         lines.push(Line::text(format!("Plan {name}: {why}.")));

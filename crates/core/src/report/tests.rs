@@ -284,7 +284,7 @@ fn what_is_ticked_names_what_shows_it_and_one_fault_opens_it() {
     assert!(!item(&report, Task::BackupsRan).done);
     assert!(
         !item(&report, Task::SizesUsual).done,
-        "there are too few points"
+        "nothing was compared"
     );
 
     let opened = |change: &dyn Fn(&mut Facts, &mut Record), task: Task| {
@@ -317,6 +317,18 @@ fn what_is_ticked_names_what_shows_it_and_one_fault_opens_it() {
     );
     opened(
         &|_, record| record.finished = at("2026-11-13T05:59:59Z"),
+        Task::Decrypts,
+    );
+    opened(
+        &|facts, record| {
+            record.outcome = evidence::Verdict::Verified;
+            let failed = facts.records[0].clone();
+            facts.records.push(Proved {
+                outcome: evidence::Verdict::Failed,
+                finished: at("2026-11-16T04:00:00Z"),
+                ..failed
+            });
+        },
         Task::Decrypts,
     );
     opened(&|facts, _| drop(facts.points.pop()), Task::RecentPoints);

@@ -30,7 +30,10 @@ fn a_report_is_due_at_its_time_once_and_again_after_a_failure() {
     assert!(status.reports[0].at.is_some() && status.reports[0].failing.is_none());
     facts.jobs.pop();
     facts.jobs.push(sent("23T06:01", JobOutcome::Failed));
-    assert_eq!(now(&then(&facts, "23T06:10")), ["report weekly 23T06:00 #2"]);
+    assert_eq!(
+        now(&then(&facts, "23T06:10")),
+        ["report weekly 23T06:00 #2"]
+    );
     let status = judge(&then(&facts, "23T06:10"), Terms::default());
     assert!(status.reports[0].failing.is_some());
 }
@@ -40,7 +43,9 @@ fn a_report_is_due_where_no_backup_ever_succeeded() {
     let mut facts = reporting("23T06:01");
     let failed = |started| run("23T03:00", started, JobOutcome::Failed);
     facts.jobs = vec![run("20T03:00", "20T03:00", JobOutcome::Failed)];
-    facts.jobs.extend(["23T03:00", "23T03:10", "23T03:30"].map(failed));
+    facts
+        .jobs
+        .extend(["23T03:00", "23T03:10", "23T03:30"].map(failed));
     assert_eq!(now(&facts), ["report weekly 23T06:00 #1"]);
 }
 

@@ -1,8 +1,10 @@
 //! Tests of what the outbox remembers, and of messages that are there once.
 
-use super::*;
-use crate::alarm::tests::outgoing;
-use jiff::SignedDuration;
+use super::outgoing;
+use crate::alarm::{Attempt, Outbox};
+use crate::name::Name;
+use jiff::{SignedDuration, Timestamp};
+use std::path::Path;
 
 fn at(seconds: i64) -> Timestamp {
     let begin: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
@@ -47,7 +49,9 @@ fn a_message_is_posted_once_to_each_channel_though_a_run_repeats_it() {
     let outbox = open(directory.path());
     let post = |channels: &[&str], seconds| {
         let messages = channels.iter().map(|channel| outgoing(channel, "report-1"));
-        outbox.post(&messages.collect::<Vec<_>>(), at(seconds)).unwrap();
+        outbox
+            .post(&messages.collect::<Vec<_>>(), at(seconds))
+            .unwrap();
     };
     post(&["ops"], 0);
     for waiting in outbox.waiting().unwrap() {
