@@ -122,6 +122,7 @@ fn a_report_of_a_week_tells_what_ran_what_was_proved_and_what_was_not() {
         ("stored-intact", "job"),
         ("copies-complete", "point"),
         ("recent-points", "point"),
+        ("sizes-usual", "point"),
         ("decrypts", "evidence"),
     ] {
         let item = item(&report, task);

@@ -119,7 +119,8 @@ pub fn gather(
 ) -> Result<Report> {
     let survey = survey::survey(context, false)?;
     let (listed, _) = evidence::list(context)?;
-    let facts = Facts::of(context, &survey, &listed, jobs);
+    let mut facts = Facts::of(context, &survey, &listed, jobs);
+    facts.measure(context, &survey);
     let proofs = Proofs::of(&listed, facts.now);
     let believed = listed.into_iter();
     let believed = believed.filter(|listed| listed.distrust.is_none());

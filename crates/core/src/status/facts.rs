@@ -234,7 +234,7 @@ impl Facts {
     }
 
     /// Adds the measures of the newest points, for which some details may have to be read.
-    fn measure(&mut self, context: &Context, survey: &Survey) {
+    pub fn measure(&mut self, context: &Context, survey: &Survey) {
         let measured = self.plans.iter().map(|plan| {
             let points = self.points.iter();
             let of_plan = points.filter(|p| p.counts && p.plan == plan.name);
