@@ -145,8 +145,11 @@ fn a_report_of_a_week_tells_what_ran_what_was_proved_and_what_was_not() {
     );
     assert_eq!(item(&quarter, "procedures-updated")["done"], false);
     assert_eq!(item(&quarter, "month-kept")["done"], true, "{quarter:#}");
+}
 
-    // The week before had none of it.
+#[test]
+fn a_report_of_another_period_ticks_nothing_that_was_shown_later() {
+    let app = week();
     let before = ["report", "--until", "2026-12-07"];
     let before = json_on(&app, 14, "00:00:00", &before);
     assert_eq!(before["ran"]["jobs"], serde_json::json!([]));
