@@ -7,6 +7,7 @@ mod shared;
 pub use shared::{AsOf, Cold};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use lifeboat_core::config::Period;
 use shared::{FromStore, InStore, POINT, Trust};
 use std::path::PathBuf;
 
@@ -98,6 +99,8 @@ pub enum Command {
     Metrics,
     /// Exit with 5 unless each source of each scheduled plan was verified recently enough
     Gate(GateArgs),
+    /// Tell what ran in a period, what was proved and what was not, with the operator's checklists
+    Report(ReportArgs),
     /// List what is wrong and who was told of it, and how the channels fare
     Alarms,
     /// Say that you take care of an alarm: until then it is not repeated and does not escalate
@@ -160,6 +163,7 @@ impl Command {
             Command::Gate(_) | Command::Notify { .. } | Command::Ack(_) => true,
             Command::Status(args) => args.check,
             Command::Jobs(_) | Command::Metrics | Command::Alarms => false,
+            Command::Report(args) => args.output.is_some(),
             Command::Daemon(daemon) => match &daemon.command {
                 None | Some(DaemonCommand::Status | DaemonCommand::Metrics) => false,
                 Some(_) => true,
@@ -207,6 +211,40 @@ pub enum ConfigCommand {
     Show,
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+}
+
+/// Tell of a period.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// How long it is
+    #[arg(long, value_name = "day|week|month|quarter|year", value_parser = period, default_value = "week")]
+    pub period: Period,
+    /// When it ends: a time, or a date, which is its midnight in UTC; now when not given
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// The form
+    #[arg(long, value_name = "md|html|json", value_enum, default_value_t = ReportForm::Md, hide_possible_values = true)]
+    pub format: ReportForm,
+    /// Write it into this file, in one step
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// The form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportForm {
+    /// Markdown
+    Md,
+    /// One page that needs nothing else
+    Html,
+    /// The document
+    Json,
+}
+
+fn period(text: &str) -> Result<Period, String> {
+    let mut all = Period::ALL.into_iter();
+    let known = all.find(|period| period.as_str() == text);
+    known.ok_or_else(|| "write day, week, month, quarter or year".to_owned())
 }
 
 /// Take care of an alarm.

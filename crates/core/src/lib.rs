@@ -65,6 +65,7 @@ pub mod prune;
 pub mod recovery;
 pub mod removal;
 pub mod repo;
+pub mod report;
 pub mod restore;
 pub mod retention;
 pub mod runbook;

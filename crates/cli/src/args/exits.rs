@@ -188,6 +188,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
         ],
     ),
     ("metrics", &[]),
+    ("report", &[]),
     (
         "gate",
         &[(

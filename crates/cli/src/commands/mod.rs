@@ -17,6 +17,7 @@ mod notify;
 mod points;
 mod prune;
 mod repo;
+mod report;
 mod restore;
 mod run;
 mod status;
@@ -202,6 +203,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Status(args) => status::run(run, args),
         Command::Metrics => status::metrics(run),
         Command::Gate(args) => status::gate(run, args),
+        Command::Report(args) => report::run(run, args),
         Command::Alarms => alarms::run(run),
         Command::Ack(args) => alarms::acknowledge(run, args),
         Command::Notify { command } => notify::run(run, command),

@@ -216,7 +216,7 @@ fn commands_that_do_not_exist_are_seen() {
     let mut help = Help::default();
     assert_eq!(help.refuses("restore latest --to DIR"), None);
     assert_eq!(help.refuses("--config x.toml config check|show"), None);
-    assert!(help.refuses("report").is_some());
+    assert!(help.refuses("reprot").is_some());
     assert!(help.refuses("config chekc").is_some());
     assert!(help.refuses("config check|edit").is_some());
     assert!(help.refuses("backup --dry").is_some());
@@ -272,6 +272,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("[drill.NAME]", "DrillConfig", ""),
     ("Checks", "CheckConfig", ""),
     ("[verify.NAME]", "VerifyConfig", ""),
+    ("[report.NAME]", "ReportConfig", ""),
     ("[run]", "RunConfig", ""),
     ("[restore]", "RestoreConfig", ""),
     ("[evidence]", "EvidenceConfig", ""),
@@ -469,6 +470,7 @@ fn json_fields_are_documented() {
     check("jobs", &app.json(&["jobs"]));
     check("status", &app.json(&["status"]));
     check("metrics", &app.json(&["metrics"]));
+    check("report", &app.json(&["report"]));
     let channel = "[notify.program]\nkind = \"command\"\ncommand = [\"true\"]\n";
     app.configure_also(channel);
     check("notify test", &app.json(&["notify", "test"]));

@@ -152,6 +152,16 @@ pub fn conditions(
     for verify in &status.verifications {
         of_verify(verify, &mut found);
     }
+    for report in &status.reports {
+        if let Some(job) = report.failing.as_ref().filter(|job| job.retry.is_none()) {
+            let subject = format!("report.{}", report.report);
+            let condition = failed(&subject, &format!("report {}", report.report), job);
+            found.push(Condition {
+                severity: Severity::Warning,
+                ..condition
+            });
+        }
+    }
     of_restore(status, &mut found);
     if let Some(point) = status.points_ahead.first() {
         let severity = Severity::Error;

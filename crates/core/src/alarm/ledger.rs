@@ -522,6 +522,7 @@ impl AlarmTurn<'_> {
                 title,
                 items,
                 contacts: self.whose.contacts.clone(),
+                report: None,
             },
         });
     }

@@ -369,6 +369,50 @@ impl Outbox {
         Ok(all)
     }
 
+    /// Adds messages, but for those that a channel has or had with the same identity.
+    pub fn post(&self, messages: &[Outgoing], now: Timestamp) -> Result<()> {
+        let known = "SELECT 1 FROM message WHERE app = ?1 AND environment = ?2 AND channel = ?3
+            AND json_extract(body, '$.id') = ?4";
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        self.run(|c| {
+            let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for out in messages {
+                let id = out.message.id.as_str();
+                let values = params![app, environment, out.channel.as_str(), id];
+                if !transaction.prepare_cached(known)?.exists(values)? {
+                    self.add(&transaction, out, now)?;
+                }
+            }
+            self.trim(&transaction, now)?;
+            transaction.commit()
+        })
+    }
+
+    /// The newest messages that were decided from one time to another, whatever became of them, at
+    /// most so many, the oldest first. One that went to several channels is among them for each.
+    pub fn remembered(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Message>> {
+        let select = "SELECT body FROM message WHERE app = ?1 AND environment = ?2
+            AND created >= ?3 AND created < ?4 ORDER BY sequence DESC LIMIT ?5";
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let bodies: Vec<String> = self.run(|c| {
+            let (from, until) = (from.as_second(), until.as_second());
+            let values = params![app, environment, from, until, count(most)];
+            c.prepare_cached(select)?
+                .query_map(values, |row| row.get(0))?
+                .collect()
+        })?;
+        // What a newer version wrote differently is left out.
+        let messages = bodies.iter().rev();
+        Ok(messages
+            .filter_map(|body| serde_json::from_str(body).ok())
+            .collect())
+    }
+
     /// Takes over what another host knew: its ledger, if it is newer than the one here, and the
     /// messages that it could not deliver.
     pub fn learn(&self, ledger: &Ledger, waiting: &[Outgoing], now: Timestamp) -> Result<()> {

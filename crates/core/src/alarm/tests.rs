@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod conditions;
 mod property;
+mod remembered;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -58,6 +59,7 @@ pub(super) fn outgoing(channel: &str, id: &str) -> Outgoing {
             title: "it is broken".into(),
             items: Vec::new(),
             contacts: whose.contacts,
+            report: None,
         },
     }
 }

@@ -55,6 +55,11 @@ impl ChannelKind {
         }
     }
 
+    /// Returns whether it takes reports: one that calls people does not.
+    pub fn takes_reports(&self) -> bool {
+        !matches!(self, ChannelKind::Pagerduty(_) | ChannelKind::Opsgenie(_))
+    }
+
     /// Its references to secrets, by their keys.
     pub fn secrets(&self) -> Vec<(&'static str, &Reference)> {
         fn given<'a>(

@@ -39,6 +39,10 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub verify: BTreeMap<Name, VerifyConfig>,
+    /// Reports that are written and sent by themselves, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
+    pub report: BTreeMap<Name, ReportConfig>,
     /// How `run` and `daemon` work.
     #[serde(default)]
     pub run: RunConfig,
@@ -81,6 +85,7 @@ mod notify;
 mod ping;
 mod places;
 mod plan;
+mod report;
 mod restore;
 mod run;
 mod schema;
@@ -109,6 +114,7 @@ pub use ping::PingConfig;
 pub use plan::{
     AnomalyLimits, AnomalyRule, AnomalyWord, Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach,
 };
+pub use report::{Period, ReportConfig, ReportFormat};
 pub use restore::RestoreConfig;
 pub use run::RunConfig;
 pub use schema::schema;

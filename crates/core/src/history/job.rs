@@ -27,6 +27,8 @@ pub enum JobKind {
     Copy,
     /// Deletes what no rule keeps; its subject is a plan.
     Prune,
+    /// Writes a report and sends it; its subject is a report of the configuration.
+    Report,
 }
 
 impl JobKind {
@@ -39,6 +41,7 @@ impl JobKind {
             JobKind::Verify => "verify",
             JobKind::Copy => "copy",
             JobKind::Prune => "prune",
+            JobKind::Report => "report",
         }
     }
 }

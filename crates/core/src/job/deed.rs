@@ -1,6 +1,7 @@
 //! What a job does, by its kind, and what it came to.
 
 use super::{failed, history};
+use crate::alarm::{Outbox, Outgoing};
 use crate::amount;
 use crate::backup;
 use crate::cancel;
@@ -15,10 +16,14 @@ use crate::lease;
 use crate::name::Name;
 use crate::point::{Outcome, Selector};
 use crate::prune;
+use crate::report::{self, Window};
 use crate::restore::live;
 use crate::status::Due;
 use crate::verify::{self, Verified, Which};
 use jiff::Timestamp;
+
+/// Age of a time in the schedule up to which a report tells of the period until then.
+const DAY_SECONDS: i64 = 86_400;
 
 /// Does what is due. Once nobody else can do it, `now_due` says what is due of it, if anything still
 /// is: its time in the schedule may have passed on to the next.
@@ -48,6 +53,7 @@ pub(super) fn execute(
             };
             prune::run(context, &options).map(|report| of_prune(&report))
         }),
+        JobKind::Report => report(context, due),
         JobKind::Restore => Err(Error::new(Code::Usage, "a restore is never due by itself")),
     };
     done.unwrap_or_else(|error| failed(&cancel::explain(error)))
@@ -128,13 +134,48 @@ fn verify(context: &Context, name: &Name) -> Result<Ended> {
     Ok(of_verify(&verified))
 }
 
+/// Writes a report, and puts it into the outbox for each channel that it goes to. One that is there
+/// already, since a run was killed before it noted its end, is not put there again.
+fn report(context: &Context, due: &Due) -> Result<Ended> {
+    let config = &context.config;
+    let gone = || {
+        let message = format!("there is no report {}", due.subject);
+        Error::new(Code::Configuration, message)
+    };
+    let wanted = config.report.get(&due.subject).ok_or_else(gone)?;
+    let now = context.clock.now();
+    let window = Window::ending(wanted.period, until(due.slot, now))?;
+    let app = &config.app;
+    let outbox = Outbox::open(&app.state, &app.name, &app.environment, |text| {
+        context.reporter.warn(text);
+    })?;
+    let jobs = history(context)?.jobs(&app.name, &app.environment)?;
+    let report = report::gather(context, jobs, &outbox, &window)?;
+    let message = report::message(&report, &due.subject, wanted.format, config.contact_lines())?;
+    let outgoing = wanted.to.iter().map(|channel| Outgoing {
+        channel: channel.clone(),
+        message: message.clone(),
+    });
+    outbox.post(&outgoing.collect::<Vec<_>>(), now)?;
+    let text = format!("sent to {}", amount::count(wanted.to.len(), "channel"));
+    Ok(Ended::of(JobOutcome::Done, text))
+}
+
+/// The end of the period of a report: the time of its schedule, so that one period follows on the
+/// other; now if that is more than a day ago.
+fn until(slot: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let is_recent =
+        |slot: &Timestamp| *slot <= now && now.as_second() - slot.as_second() <= DAY_SECONDS;
+    slot.filter(is_recent).unwrap_or(now)
+}
+
 /// When the oldest job of this host began that may be reading points now; `None` if none is.
 pub fn reading_since(context: &Context) -> Result<Option<Timestamp>> {
     let app = &context.config.app;
     let jobs = history(context)?.jobs(&app.name, &app.environment)?;
     let reads = |kind: JobKind| match kind {
         JobKind::Restore | JobKind::Drill | JobKind::Verify | JobKind::Copy => true,
-        JobKind::Backup | JobKind::Prune => false,
+        JobKind::Backup | JobKind::Prune | JobKind::Report => false,
     };
     let host = host();
     let reading = jobs.iter().filter(|job| {

@@ -7,14 +7,16 @@ use super::tell::Desk;
 use super::turn::{Mode, Turn, Watcher, look};
 use crate::alarm::{self, Alarms, ChannelDocument, OpenAlarm, open_alarms};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Period};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::history::{History, Job};
 use crate::observe::{Observer, Reporter};
+use crate::report::{self, Report, Window};
 use crate::span::Span;
 use crate::state;
 use crate::status::{self, Facts, Metrics, Status, agenda, judge};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::fs::File;
 use std::path::Path;
@@ -200,6 +202,22 @@ pub fn metrics(context: &Context) -> Result<Metrics> {
     let status = judge(&facts, Mode::Once.terms());
     let open = open_alarms(&desk(context)?.outbox().ledger()?, status.at);
     Ok(status::metrics(&status, &facts.jobs).and(alarm::metrics(&status, &open)))
+}
+
+/// The report of a period that ends at a time, now if none is given. Fails if that lies ahead.
+pub fn report(context: &Context, period: Period, until: Option<Timestamp>) -> Result<Report> {
+    let now = context.clock.now();
+    let until = until.unwrap_or(now);
+    if until > now {
+        let error = Error::new(Code::Usage, format!("{until} is in the future"));
+        return Err(error.hint("a report tells what happened: give a time that has passed"));
+    }
+    let window = Window::ending(period, until)?;
+    let history = history(context)?;
+    let desk = desk(context)?;
+    let app = &context.config.app;
+    let jobs = history.jobs(&app.name, &app.environment)?;
+    report::gather(context, jobs, desk.outbox(), &window)
 }
 
 /// The newest jobs of an application, at most so many.

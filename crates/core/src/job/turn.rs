@@ -481,6 +481,7 @@ fn when<'c>(config: &'c Config, due: &Due) -> Option<&'c When> {
         JobKind::Backup => config.plan.get(subject).map(|plan| &plan.when),
         JobKind::Drill => config.drill.get(subject).map(|drill| &drill.when),
         JobKind::Verify => config.verify.get(subject).map(|verify| &verify.when),
+        JobKind::Report => config.report.get(subject).map(|report| &report.when),
         JobKind::Copy | JobKind::Prune | JobKind::Restore => None,
     }
 }

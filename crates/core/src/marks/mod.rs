@@ -57,6 +57,8 @@ pub struct Marks {
     pub ahead: Vec<Intent>,
     /// What was deleted, by point.
     pub pruned: BTreeMap<PointId, Gone>,
+    /// When each of these was deleted.
+    pub deleted_at: BTreeMap<PointId, Timestamp>,
     /// Intents of which something was deleted.
     pub begun: BTreeSet<PointId>,
     /// What was noted last of each plan that was looked at and is unchanged.
@@ -164,7 +166,10 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
         .into_iter()
         .partition(|intent| is_ahead(intent.header.at, now));
     for tombstone in marks.believed::<Tombstone>(context, store, PRUNED_PREFIX) {
-        marks.pruned_at = marks.pruned_at.max(Some(tombstone.header.at));
+        let at = tombstone.header.at;
+        marks.pruned_at = marks.pruned_at.max(Some(at));
+        let ids = tombstone.points.iter().map(|gone| gone.point.clone());
+        marks.deleted_at.extend(ids.map(|id| (id, at)));
         let points = tombstone.points.into_iter();
         marks
             .pruned

@@ -34,6 +34,22 @@ pub struct Message {
     pub items: Vec<Item>,
     /// Whom to ask, as `role: name or address`.
     pub contacts: Vec<String>,
+    /// The report, in a message that brings one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Body>,
+}
+
+/// A report in the forms that channels take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// As Markdown.
+    pub md: String,
+    /// As an HTML page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+    /// The document of `lifeboat report`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<serde_json::Value>,
 }
 
 /// What happened to an alarm.
@@ -50,6 +66,8 @@ pub enum Event {
     Recovered,
     /// There is no alarm: somebody tests a channel.
     Test,
+    /// There is no alarm: it brings a report.
+    Report,
 }
 
 impl Event {
@@ -61,6 +79,7 @@ impl Event {
             Event::Escalated => "escalated",
             Event::Recovered => "recovered",
             Event::Test => "test",
+            Event::Report => "report",
         }
     }
 }

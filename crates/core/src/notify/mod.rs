@@ -7,6 +7,6 @@ pub mod render;
 mod send;
 mod test;
 
-pub use message::{Event, Item, Message};
+pub use message::{Body, Event, Item, Message};
 pub use send::{Again, Delivered, SendError, send};
 pub use test::{Outcome, TestReport, Tested, run as test};

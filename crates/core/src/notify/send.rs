@@ -5,7 +5,7 @@
 //! whatever a server, a name server or a command does; it ends early with the job of this thread.
 
 use super::render::{self, Verdict};
-use super::{Message, mail, program};
+use super::{Event, Message, mail, program};
 use crate::cancel::{self, Cancel};
 use crate::clock::Clock;
 use crate::config::{ChannelKind, NotifyConfig, NtfyConfig, SlackConfig};
@@ -146,6 +146,12 @@ pub(super) struct Sending<'a> {
 impl Sending<'_> {
     fn through(&self, kind: &ChannelKind) -> Result<Delivered, SendError> {
         let message = self.message;
+        if message.event == Event::Report && !kind.takes_reports() {
+            let text = format!("{} calls people, and takes no reports", kind.name());
+            let error = Error::new(Code::Configuration, text);
+            let hint = "name another channel in to of that report";
+            return Err(SendError::once_corrected(error.hint(hint)));
+        }
         match kind {
             ChannelKind::Slack(c) => self.slack(c),
             ChannelKind::Discord(c) => {

@@ -152,6 +152,7 @@ fn message(config: &Config, clock: &Clock) -> Message {
         title: "this is a test, nothing is wrong".into(),
         items: Vec::new(),
         contacts: config.contact_lines(),
+        report: None,
     }
 }
 

@@ -99,6 +99,7 @@ pub fn agenda(facts: &Facts, terms: Terms) -> Agenda {
     turns.extend(verifications(&basis, &backups));
     turns.extend(heals(&basis));
     turns.extend(prunes(&basis, &backups));
+    turns.extend(reports(&basis, &backups));
     turns.retain(|(_, due)| !is_running(facts, due.kind, &due.subject));
     turns.sort_by(|(at, a), (bt, b)| {
         (at, a.kind, a.slot, &a.subject).cmp(&(bt, b.kind, b.slot, &b.subject))
@@ -485,31 +486,49 @@ fn verifications(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp, Du
         return turns;
     }
     for verify in &facts.verifications {
-        let Some(slot) = Slot::find(basis, &verify.when, JobKind::Verify, &verify.name) else {
-            continue;
-        };
-        let own = || basis.jobs(JobKind::Verify, &verify.name);
-        let remembered =
-            facts.jobs.iter().any(|job| job.created < slot.last) || own().next().is_some();
-        let known = match remembered {
-            true => Known::from_jobs(own(), slot.last),
-            false => Known::from_points(facts, slot.last),
-        };
-        let reason = format!("scheduled for {}", slot.last);
-        let usual = usual_job(facts, JobKind::Verify, &verify.name);
-        let done = known == Known::Done;
-        let Some((mut at, due)) = slot.turn(done, &slot.tried(), &reason, usual) else {
-            continue;
-        };
-        if known == Known::WithNextBackup && due.slot == Some(slot.last) {
-            at = backups.first_end(facts.now).unwrap_or(at).max(at);
-        }
-        turns.push(give_way(basis, backups, &verify.when, (at, due)));
+        let (when, name) = (&verify.when, &verify.name);
+        turns.extend(noted_only(basis, backups, JobKind::Verify, when, name));
     }
     turns
 }
 
-/// What is known of a verification for a time of the schedule.
+/// The turn of something that leaves nothing in a store: only a job shows that it was done.
+fn noted_only(
+    basis: &Basis<'_>,
+    backups: &Backups<'_>,
+    kind: JobKind,
+    when: &When,
+    name: &Name,
+) -> Option<(Timestamp, Due)> {
+    let facts = basis.facts;
+    let slot = Slot::find(basis, when, kind, name)?;
+    let own = || basis.jobs(kind, name);
+    let remembered = facts.jobs.iter().any(|job| job.created < slot.last) || own().next().is_some();
+    let known = match remembered {
+        true => Known::from_jobs(own(), slot.last),
+        false => Known::from_points(facts, slot.last),
+    };
+    let reason = format!("scheduled for {}", slot.last);
+    let usual = usual_job(facts, kind, name);
+    let done = known == Known::Done;
+    let (mut at, due) = slot.turn(done, &slot.tried(), &reason, usual)?;
+    if known == Known::WithNextBackup && due.slot == Some(slot.last) {
+        at = backups.first_end(facts.now).unwrap_or(at).max(at);
+    }
+    Some(give_way(basis, backups, when, (at, due)))
+}
+
+/// The reports. One is due even where there is no point: that is what it tells.
+fn reports(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp, Due)> {
+    let mut turns = Vec::new();
+    for report in &basis.facts.reports {
+        let (when, name) = (&report.when, &report.name);
+        turns.extend(noted_only(basis, backups, JobKind::Report, when, name));
+    }
+    turns
+}
+
+/// What is known of a verification or report for a time of the schedule.
 #[derive(PartialEq)]
 enum Known {
     Done,

@@ -39,6 +39,8 @@ pub struct Facts {
     pub drills: Vec<DrillFacts>,
     /// The verifications, by name.
     pub verifications: Vec<VerifyFacts>,
+    /// The reports, by name.
+    pub reports: Vec<ReportFacts>,
     /// The stores, by name.
     pub stores: Vec<StoreFacts>,
     /// The points, the oldest first.
@@ -96,6 +98,15 @@ pub struct VerifyFacts {
     pub when: When,
     /// Age after which it is overdue.
     pub max_age: Option<Span>,
+}
+
+/// A report.
+#[derive(Debug, Clone)]
+pub struct ReportFacts {
+    /// Its name.
+    pub name: Name,
+    /// When it is written by itself.
+    pub when: When,
 }
 
 /// A store.
@@ -197,6 +208,10 @@ impl Facts {
             when: verify.when.clone(),
             max_age: verify.max_age,
         });
+        let reports = config.report.iter().map(|(name, report)| ReportFacts {
+            name: name.clone(),
+            when: report.when.clone(),
+        });
         Facts {
             now,
             app: config.app.name.clone(),
@@ -206,6 +221,7 @@ impl Facts {
             plans,
             drills,
             verifications: verifications.collect(),
+            reports: reports.collect(),
             stores: stores.collect(),
             points,
             checks,
@@ -218,7 +234,7 @@ impl Facts {
     }
 
     /// Adds the measures of the newest points, for which some details may have to be read.
-    fn measure(&mut self, context: &Context, survey: &Survey) {
+    pub fn measure(&mut self, context: &Context, survey: &Survey) {
         let measured = self.plans.iter().map(|plan| {
             let points = self.points.iter();
             let of_plan = points.filter(|p| p.counts && p.plan == plan.name);

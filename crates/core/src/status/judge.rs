@@ -1,7 +1,9 @@
 //! The status of an application: ages, limits and verdicts. Pure.
 
 use super::due::{Agenda, Terms, agenda, decides, usual_backup};
-use super::facts::{DrillFacts, Facts, PlanFacts, Point, Proved, VerifyFacts, current_at};
+use super::facts::{
+    DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, VerifyFacts, current_at,
+};
 use super::limit::{Limit, LimitOf, limits};
 use crate::anomaly::{self, Anomaly, Compared};
 use crate::error::Error;
@@ -34,6 +36,8 @@ pub struct Status {
     pub drills: Vec<DrillStatus>,
     /// The verifications.
     pub verifications: Vec<VerifyStatus>,
+    /// The reports.
+    pub reports: Vec<ReportStatus>,
     /// The stores.
     pub stores: Vec<StoreStatus>,
     /// The newest decided record of a restore.
@@ -239,6 +243,19 @@ pub struct VerifyStatus {
     pub next: Option<Timestamp>,
 }
 
+/// The status of a report.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportStatus {
+    /// Its name.
+    pub report: Name,
+    /// When it was sent last, as far as this host knows.
+    pub at: Option<Timestamp>,
+    /// The last run here that was not successful, unless a successful one followed.
+    pub failing: Option<LastJob>,
+    /// When it is sent next.
+    pub next: Option<Timestamp>,
+}
+
 /// The status of a store.
 #[derive(Debug, Clone, Serialize)]
 pub struct StoreStatus {
@@ -352,6 +369,11 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
             .verifications
             .iter()
             .map(|verify| verify_status(facts, &agenda, verify))
+            .collect(),
+        reports: facts
+            .reports
+            .iter()
+            .map(|report| report_status(facts, &agenda, report))
             .collect(),
         stores: stores.collect(),
         restore: last_restore(facts),
@@ -566,6 +588,21 @@ fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStat
             last.map(|record| record.finished),
         ),
         next: agenda.when(JobKind::Drill, &drill.name, facts.now),
+    }
+}
+
+fn report_status(facts: &Facts, agenda: &Agenda, report: &ReportFacts) -> ReportStatus {
+    let name = &report.name;
+    let mut jobs = facts.jobs.iter().rev();
+    let sent = jobs.find(|job| {
+        let is_done = job.outcome == Some(JobOutcome::Done);
+        is_done && job.kind == JobKind::Report && job.subject == *name
+    });
+    ReportStatus {
+        report: name.clone(),
+        at: sent.and_then(|job| job.finished),
+        failing: failing(facts, agenda, JobKind::Report, name, None),
+        next: agenda.when(JobKind::Report, name, facts.now),
     }
 }
 

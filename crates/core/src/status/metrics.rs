@@ -380,7 +380,9 @@ fn next_runs(to: &mut Builder<'_>, status: &Status) {
     let drills = drills.map(|drill| (JobKind::Drill, &drill.drill, drill.next));
     let verifications = status.verifications.iter();
     let verifications = verifications.map(|v| (JobKind::Verify, &v.verify, v.next));
-    let all = plans.chain(drills).chain(verifications);
+    let reports = status.reports.iter();
+    let reports = reports.map(|report| (JobKind::Report, &report.report, report.next));
+    let all = plans.chain(drills).chain(verifications).chain(reports);
     to.add(
         "lifeboat_next_run_timestamp_seconds",
         "Time at which something is due next; not after the time of the status if it is due now.",

@@ -15,20 +15,22 @@ mod limit;
 mod metrics;
 mod overdue;
 mod prunes;
+mod silence;
 
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};
 pub use facts::{
-    Check, DrillFacts, Facts, PlanFacts, Point, Proved, StoreFacts, VerifyFacts, current_at,
-    gather, unchanged, unchanged_here,
+    Check, DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, StoreFacts, VerifyFacts,
+    current_at, gather, unchanged, unchanged_here,
 };
 pub use judge::{
-    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus, Running,
-    Status, StoreStatus, VerifyStatus, judge,
+    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus,
+    ReportStatus, Running, Status, StoreStatus, VerifyStatus, judge,
 };
 pub use limit::{Limit, LimitOf};
 pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};
 pub use overdue::overdue;
+pub use silence::{Silence, longest_silence};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -23,6 +23,7 @@ mod limit;
 mod overdue;
 mod property;
 mod prunes;
+mod reports;
 mod retry;
 pub(crate) mod samples;
 pub(crate) mod simulator;
@@ -140,6 +141,7 @@ fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
         plans: plans.to_vec(),
         drills: Vec::new(),
         verifications: Vec::new(),
+        reports: Vec::new(),
         stores: vec![store("disk")],
         points: Vec::new(),
         checks: Vec::new(),

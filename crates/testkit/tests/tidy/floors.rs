@@ -83,7 +83,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "measures", "status", "alarm", "fetch", "deliver",
+            "measures", "status", "alarm", "report", "fetch", "deliver",
         ],
     ),
     (

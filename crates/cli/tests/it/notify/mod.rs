@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// One channel of every kind that is sent over HTTP; `{url}` is the server.
-const CHANNELS: &str = r#"
+pub const CHANNELS: &str = r#"
 [notify.slack]
 kind = "slack"
 token = "env:SLACK"
@@ -111,7 +111,7 @@ impl Channels {
     }
 }
 
-fn environment(server: &ChannelServer) -> BTreeMap<&'static str, String> {
+pub fn environment(server: &ChannelServer) -> BTreeMap<&'static str, String> {
     let url = server.url();
     let s = server.secrets();
     let at = |path: &str| format!("{url}{path}");

@@ -117,7 +117,9 @@ fn what_is_told_keeps_to_the_rules() {
                             assert!(apart >= i64::try_from(repeat / 60).unwrap(), "seed {seed}");
                         }
                         Event::Recovered => {}
-                        Event::Escalated | Event::Test => panic!("seed {seed}: {next:?}"),
+                        Event::Escalated | Event::Test | Event::Report => {
+                            panic!("seed {seed}: {next:?}")
+                        }
                     }
                     gravest = gravest.max(next.severity);
                     last = next;

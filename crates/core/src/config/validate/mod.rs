@@ -156,6 +156,7 @@ impl Config {
         shape::drills(self, &mut issues);
         when::bounds(self, &mut issues);
         when::verifications(self, &mut issues);
+        when::reports(self, &mut issues);
         when::run(self, &mut issues);
         shape::restore(self, &mut issues);
         shape::evidence(self, &mut issues);

@@ -23,7 +23,11 @@ pub(super) fn bounds(config: &Config, issues: &mut Vec<Issue>) {
         .verify
         .iter()
         .map(|(name, verify)| (format!("verify.{name}"), &verify.when));
-    for (subject, when) in plans.chain(drills).chain(verify) {
+    let reports = config
+        .report
+        .iter()
+        .map(|(name, report)| (format!("report.{name}"), &report.when));
+    for (subject, when) in plans.chain(drills).chain(verify).chain(reports) {
         bound(&subject, when, issues);
     }
 }
@@ -78,6 +82,43 @@ pub(super) fn verifications(config: &Config, issues: &mut Vec<Issue>) {
                 &config.store,
                 "store",
             ));
+        }
+    }
+}
+
+/// Refuses reports that nobody would receive.
+pub(super) fn reports(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, report) in &config.report {
+        let subject = format!("report.{name}");
+        if report.when.schedule.is_none() {
+            let issue = Issue::refused(&subject, "", "it has no schedule, and is never sent");
+            issues
+                .push(issue.hint("add schedule = \"0 6 * * 1\"; `lifeboat report` prints one now"));
+        }
+        if report.to.is_empty() {
+            let issue = Issue::refused(&subject, "to", "nobody would receive it");
+            issues.push(issue.hint("name channels: to = [\"ops\"], with a [notify.ops]"));
+        }
+        for (index, to) in report.to.iter().enumerate() {
+            let at = format!("to[{index}]");
+            match config.notify.get(to) {
+                None => {
+                    let known = &config.notify;
+                    issues.push(super::shape::unknown(&subject, &at, to, known, "notify"));
+                }
+                Some(channel) if !channel.kind.takes_reports() => {
+                    let kind = channel.kind.name();
+                    let message = format!("channel {to} is a {kind}, which calls people");
+                    let issue = Issue::refused(&subject, at, message);
+                    issues.push(issue.hint("name a channel of another kind, as email or slack"));
+                }
+                Some(_) if report.to.iter().take(index).any(|earlier| earlier == to) => {
+                    let issue =
+                        Issue::refused(&subject, at, format!("channel {to} is named twice"));
+                    issues.push(issue.hint("name each channel once"));
+                }
+                Some(_) => {}
+            }
         }
     }
 }

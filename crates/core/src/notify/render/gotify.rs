@@ -17,7 +17,7 @@ const TITLE_MAX: usize = 500;
 /// The request; `server` is the URL before `/message`.
 pub fn request(server: &Url, key: &Secret, message: &Message) -> Option<Request> {
     let priority = match (message.event, message.severity) {
-        (Event::Recovered | Event::Test, _) => 4,
+        (Event::Recovered | Event::Test | Event::Report, _) => 4,
         (_, Severity::Error) => 8,
         (_, Severity::Warning | Severity::Ok) => 5,
     };

@@ -20,6 +20,7 @@ pub fn request(server: Url, topic: &str, key: Option<&Secret>, message: &Message
     let (priority, tag) = match (message.event, message.severity) {
         (Event::Recovered, _) => (3, "white_check_mark"),
         (Event::Test, _) => (3, "test_tube"),
+        (Event::Report, _) => (3, "clipboard"),
         (_, Severity::Error) => (4, "rotating_light"),
         (_, Severity::Warning | Severity::Ok) => (3, "warning"),
     };

@@ -52,6 +52,8 @@ pub fn requests(api: &Url, key: &Secret, message: &Message) -> Option<Vec<Reques
         Event::Recovered => Some(vec![close()?]),
         Event::Test => Some(vec![create()?, close()?]),
         Event::New | Event::Repeated | Event::Escalated => Some(vec![create()?]),
+        // Nobody is called for a report.
+        Event::Report => Some(Vec::new()),
     }
 }
 

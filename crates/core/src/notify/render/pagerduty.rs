@@ -54,6 +54,8 @@ pub fn requests(api: &Url, routing_key: &Secret, message: &Message) -> Option<Ve
         Event::Recovered => vec![resolve()],
         Event::Test => vec![trigger(), resolve()],
         Event::New | Event::Repeated | Event::Escalated => vec![trigger()],
+        // Nobody is called for a report.
+        Event::Report => Vec::new(),
     };
     let requests = bodies.iter().map(|body| json(url.clone(), None, body));
     Some(requests.collect())

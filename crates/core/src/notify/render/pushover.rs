@@ -18,7 +18,7 @@ const TITLE_MAX: usize = 250;
 /// The request. None for secrets that are not text.
 pub fn request(api: &Url, token: &Secret, user: &Secret, message: &Message) -> Option<Request> {
     let priority = match (message.event, message.severity) {
-        (Event::Recovered | Event::Test, _) => 0,
+        (Event::Recovered | Event::Test | Event::Report, _) => 0,
         (_, Severity::Error) => 1,
         (_, Severity::Warning | Severity::Ok) => 0,
     };

@@ -32,6 +32,7 @@ fn message(event: Event, texts: &[&str]) -> Message {
         title: "the backup of plan daily failed".into(),
         items: texts.iter().map(item).collect(),
         contacts: vec!["database: Ann, +44 20 7946 0000".into()],
+        report: None,
     }
 }
 
@@ -192,8 +193,8 @@ fn a_mail_has_no_header_that_a_text_brought() {
             "References",
             "Date",
             "Subject",
-            "Content-Type",
             "To",
+            "Content-Type",
             "Content-Transfer-Encoding",
             "Auto-Submitted"
         ],
@@ -500,4 +501,47 @@ fn a_webhook_is_signed_over_its_time_and_body() {
     assert_eq!(document["event"], "new");
     assert!(header("lifeboat-signature").starts_with("v1="));
     assert_eq!(header("lifeboat-signature").len(), "v1=".len() + 64);
+}
+
+fn report(md: &str) -> Message {
+    Message {
+        event: Event::Report,
+        severity: Severity::Ok,
+        title: "report of the week until 2026-11-20 06:00 UTC".into(),
+        report: Some(crate::notify::Body {
+            md: format!("# Backups\n\n{md}"),
+            html: Some("<!DOCTYPE html><p>x</p>".into()),
+            document: None,
+        }),
+        ..message(Event::New, &[])
+    }
+}
+
+#[test]
+fn a_report_is_cut_after_whole_lines_and_calls_nobody() {
+    let long = report(&format!("first\n{}", "- a line of it\n".repeat(5000)));
+    for (kind, request) in requests(&long) {
+        if matches!(kind, "pagerduty" | "opsgenie") {
+            panic!("{kind} is called for a report");
+        }
+        let said = texts(&body(&request)).join("\n");
+        assert!(
+            said.contains("first") && said.contains('…'),
+            "{kind}: {said}"
+        );
+        assert!(!said.contains("# Backups"), "{kind}: {said}");
+    }
+    let hostile = report(&format!("- {HOSTILE}"));
+    let said = texts(&body(&slack::webhook(url(), &hostile))).join("\n");
+    assert!(
+        !said.contains("<!channel>") && !said.contains('\u{202e}'),
+        "{said}"
+    );
+    assert_eq!(
+        text::body(&report("short"), Measure::Utf16, 100, str::to_owned),
+        "short"
+    );
+    let whole: Json = serde_json::from_slice(&webhook::document(&report("short"))).unwrap();
+    assert_eq!(whole["event"], "report");
+    assert_eq!(whole["report"]["md"], "# Backups\n\nshort");
 }

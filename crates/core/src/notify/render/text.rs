@@ -79,7 +79,7 @@ pub fn title(message: &Message) -> String {
 /// it.
 pub fn headline(message: &Message) -> String {
     match message.event {
-        Event::New | Event::Test => title(message),
+        Event::New | Event::Test | Event::Report => title(message),
         Event::Repeated => format!("[still] {}", title(message)),
         Event::Escalated => format!("[escalated] {}", title(message)),
         Event::Recovered => format!("[recovered] {}", title(message)),
@@ -95,6 +95,9 @@ pub fn body(
     most: usize,
     escape: impl Fn(&str) -> String,
 ) -> String {
+    if let Some(report) = &message.report {
+        return beginning(&report.md, measure, most, escape);
+    }
     let mut text = String::new();
     let mut left = message.items.len();
     for item in &message.items {
@@ -129,6 +132,25 @@ pub fn body(
         }
     }
     text
+}
+
+/// The first lines of a report, as many as fit, without its title.
+fn beginning(md: &str, measure: Measure, most: usize, escape: impl Fn(&str) -> String) -> String {
+    const REST: &str = "…";
+    let mut lines = md
+        .lines()
+        .skip_while(|l| l.is_empty() || l.starts_with("# "));
+    let mut text = String::new();
+    for line in lines.by_ref() {
+        let line = escape(&visible(line));
+        if measure.of(&text) + measure.of(&line) + measure.of(REST) + 2 > most {
+            text.push_str(REST);
+            return text;
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
 }
 
 /// An item: what is wrong, since when, and what to do.

@@ -46,6 +46,7 @@ pub(crate) fn status() -> Status {
         plans: Vec::new(),
         drills: Vec::new(),
         verifications: Vec::new(),
+        reports: Vec::new(),
         stores: Vec::new(),
         running: Vec::new(),
     }
