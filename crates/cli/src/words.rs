@@ -31,7 +31,7 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
         ("schedule" | "scheduler" | "cron" | "timer", false) => {
             "`lifeboat run` does what is due: let cron or a systemd timer call it"
         }
-        ("log" | "logs" | "audit" | "report", false) => {
+        ("log" | "logs" | "audit", false) => {
             "`lifeboat evidence list` is the signed record of drills and restores"
         }
         ("key" | "keys" | "recovery-kit", false) => {

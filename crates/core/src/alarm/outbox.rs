@@ -25,14 +25,14 @@ pub(super) const CHANNEL_FAILS_SECONDS: i64 = 3600;
 /// Days for which it is tried to deliver a message.
 pub const KEPT_DAYS: i64 = 3;
 /// Messages that wait for one channel at most; beyond, the oldest are given up.
-const WAITING_MAX: usize = 100;
+pub(super) const WAITING_MAX: usize = 100;
 /// Messages that are remembered after they were delivered or given up.
 const REMEMBERED_MAX: usize = 1000;
 /// Wait after the first attempt that failed, in seconds; it doubles with each further one.
 const WAIT_SECONDS_MIN: i64 = 60;
 const WAIT_SECONDS_MAX: i64 = 3600;
 /// Longest wait that a channel may ask for, in seconds.
-const ASKED_SECONDS_MAX: i64 = 6 * 3600;
+pub(super) const ASKED_SECONDS_MAX: i64 = 6 * 3600;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS ledger (
@@ -63,8 +63,8 @@ pub struct Outbox {
     inner: Mutex<Inner>,
 }
 
-struct Inner {
-    connection: Connection,
+pub(super) struct Inner {
+    pub(super) connection: Connection,
     /// The ledger as it was written last.
     last: Ledger,
     /// True once the file could not be used.
@@ -143,7 +143,7 @@ impl Outbox {
         })
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -335,7 +335,7 @@ impl Outbox {
             let due = at.saturating_add(wait(attempt, waiting.attempts));
             let (ended, of_message, of_channel) = match attempt {
                 Attempt::Delivered => (Some(at), at, None),
-                Attempt::Later(..) => (None, at, Some(due)),
+                Attempt::Later(..) => (None, 0, Some(due)),
                 Attempt::Refused(_) => (None, due, None),
             };
             transaction.execute(
@@ -476,7 +476,7 @@ impl Outbox {
 }
 
 /// Seconds until a message is tried again that was tried so often before.
-fn wait(attempt: &Attempt, attempts: u32) -> i64 {
+pub(super) fn wait(attempt: &Attempt, attempts: u32) -> i64 {
     let doubled = WAIT_SECONDS_MIN << attempts.min(10);
     match attempt {
         Attempt::Delivered => 0,
@@ -532,186 +532,4 @@ fn failed(path: &Path, error: &rusqlite::Error) -> Error {
     Error::new(Code::State, message)
         .cause(sqlite::failure(path, error))
         .hint("check the disk and the permissions; until then they are kept in memory, and told again by each process")
-}
-
-#[cfg(test)]
-#[allow(clippy::disallowed_methods)]
-mod tests {
-    use super::*;
-    use crate::alarm::tests::{alarm, outgoing};
-    use jiff::SignedDuration;
-
-    struct Box {
-        directory: tempfile::TempDir,
-        outbox: Outbox,
-    }
-
-    fn now() -> Timestamp {
-        "2026-11-20T06:00:00Z".parse().unwrap()
-    }
-
-    fn name(text: &str) -> Name {
-        Name::parse(text).unwrap()
-    }
-
-    fn open(directory: &Path) -> Outbox {
-        let warn = |text: &str| panic!("{text}");
-        Outbox::open(directory, &name("crm"), &name("production"), warn).unwrap()
-    }
-
-    fn new() -> Box {
-        let directory = tempfile::tempdir().unwrap();
-        let outbox = open(directory.path());
-        Box { directory, outbox }
-    }
-
-    fn tell(outbox: &Outbox, channel: &str, id: &str, at: Timestamp) {
-        let told = outbox.step(at, |ledger| (ledger.clone(), vec![outgoing(channel, id)]));
-        assert!(told.unwrap());
-    }
-
-    fn ids(outbox: &Outbox, at: Timestamp) -> Vec<String> {
-        let due = outbox.due(at).unwrap().into_values().flatten();
-        due.map(|waiting| waiting.message.id).collect()
-    }
-
-    fn only(outbox: &Outbox, at: Timestamp) -> Waiting {
-        let mut due: Vec<Waiting> = outbox.due(at).unwrap().into_values().flatten().collect();
-        assert_eq!(due.len(), 1);
-        due.pop().unwrap()
-    }
-
-    fn later(seconds: i64) -> Timestamp {
-        now() + SignedDuration::from_secs(seconds)
-    }
-
-    #[test]
-    fn what_is_told_waits_until_its_channel_took_it() {
-        let it = new();
-        tell(&it.outbox, "ops", "a-1", now());
-        // Another process finds it.
-        let outbox = open(it.directory.path());
-        let waiting = only(&outbox, now());
-        outbox
-            .note(&waiting, &Attempt::Later(None, "no".into()), now())
-            .unwrap();
-        assert_eq!(ids(&it.outbox, later(59)), [""; 0]);
-        assert_eq!(it.outbox.next().unwrap(), Some(later(60)));
-        let waiting = only(&it.outbox, later(60));
-        assert_eq!(waiting.attempts, 1);
-        let failing = it.outbox.channels().unwrap().remove(&name("ops")).unwrap();
-        assert_eq!(
-            (failing.failing, failing.error),
-            (Some(now()), Some("no".into()))
-        );
-        it.outbox
-            .note(&waiting, &Attempt::Later(None, "no".into()), later(60))
-            .unwrap();
-        assert_eq!(it.outbox.next().unwrap(), Some(later(60 + 120)));
-        let failing = it.outbox.channels().unwrap().remove(&name("ops")).unwrap();
-        assert_eq!(failing.failing, Some(now()));
-        it.outbox
-            .note(&waiting, &Attempt::Delivered, later(200))
-            .unwrap();
-        assert_eq!(it.outbox.next().unwrap(), None);
-        let well = it.outbox.channels().unwrap().remove(&name("ops")).unwrap();
-        assert_eq!((well.failing, well.sent), (None, Some(later(200))));
-    }
-
-    #[test]
-    fn a_channel_says_when_it_wants_to_be_asked_again() {
-        let asked = |attempt: Attempt, attempts| wait(&attempt, attempts);
-        let later = |seconds| Attempt::Later(Some(Duration::from_secs(seconds)), String::new());
-        assert_eq!(asked(later(7), 0), 7);
-        assert_eq!(asked(later(0), 0), 1);
-        assert_eq!(asked(later(u64::MAX), 0), ASKED_SECONDS_MAX);
-        assert_eq!(asked(Attempt::Later(None, String::new()), 40), 3600);
-        assert_eq!(asked(Attempt::Refused(String::new()), 0), 3600);
-    }
-
-    #[test]
-    fn what_nobody_takes_is_given_up_after_days_or_when_there_is_too_much() {
-        let it = new();
-        tell(&it.outbox, "ops", "old", now());
-        for number in 0..120 {
-            tell(&it.outbox, "ops", &format!("n-{number}"), later(number));
-        }
-        let due = ids(&it.outbox, later(200));
-        assert_eq!(due.len(), WAITING_MAX);
-        assert_eq!((&*due[0], &*due[99]), ("n-20", "n-119"));
-        tell(&it.outbox, "mail", "new", later(4 * 86_400));
-        assert_eq!(ids(&it.outbox, later(4 * 86_400)), ["new"]);
-        it.outbox
-            .drop_channel(&name("mail"), later(4 * 86_400))
-            .unwrap();
-        assert_eq!(it.outbox.next().unwrap(), None);
-    }
-
-    #[test]
-    fn applications_of_one_state_have_their_own() {
-        let it = new();
-        tell(&it.outbox, "ops", "a-1", now());
-        let other = Outbox::open(
-            it.directory.path(),
-            &name("shop"),
-            &name("production"),
-            |_| (),
-        );
-        let other = other.unwrap();
-        assert_eq!(ids(&other, now()), [""; 0]);
-        assert_eq!(other.next().unwrap(), None);
-        assert!(other.channels().unwrap().is_empty());
-    }
-
-    #[test]
-    fn damaged_alarms_are_put_aside_and_a_full_disk_is_no_reason_to_be_silent() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(
-            directory.path().join("alarms.db"),
-            b"no database at all, by far",
-        )
-        .unwrap();
-        let warned = std::cell::Cell::new(false);
-        let opened = Outbox::open(
-            directory.path(),
-            &name("crm"),
-            &name("production"),
-            |text| {
-                assert!(text.contains("alarms.db.damaged"), "{text}");
-                warned.set(true);
-            },
-        );
-        tell(&opened.unwrap(), "ops", "a-1", now());
-        assert!(warned.get());
-        // A directory that is not there stands for a disk that takes nothing.
-        let warned = std::cell::Cell::new(false);
-        let nowhere = directory.path().join("nowhere");
-        let opened = Outbox::open(&nowhere, &name("crm"), &name("production"), |text| {
-            assert!(text.contains("alarms cannot be kept"), "{text}");
-            warned.set(true);
-        });
-        let outbox = opened.unwrap();
-        assert!(warned.get());
-        tell(&outbox, "ops", "a-1", now());
-        assert_eq!(ids(&outbox, now()), ["a-1"]);
-    }
-
-    #[test]
-    fn what_was_told_before_the_disk_was_full_is_known_afterwards() {
-        let it = new();
-        tell(&it.outbox, "ops", "a-1", now());
-        let mut ledger = Ledger::default();
-        ledger.alarms.insert("x".into(), alarm());
-        it.outbox
-            .step(now(), |_| (ledger.clone(), Vec::new()))
-            .unwrap();
-        it.outbox
-            .inner()
-            .connection
-            .execute_batch("PRAGMA query_only = 1")
-            .unwrap();
-        tell(&it.outbox, "ops", "a-2", now());
-        assert_eq!(it.outbox.ledger().unwrap(), ledger);
-        assert_eq!(ids(&it.outbox, now()), ["a-2"]);
-    }
 }

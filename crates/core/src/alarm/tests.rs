@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod conditions;
+mod outbox;
 mod property;
 mod remembered;
 
@@ -277,6 +278,60 @@ fn what_could_not_be_looked_at_is_not_over() {
     life.ledger = next;
     life.look(2.0, &[failed("main")]);
     assert_eq!(life.told[1..], ["2 ops recovered: runner/failed"]);
+}
+
+fn anomaly(table: &str) -> Condition {
+    let subject = format!("plan.main.db.rows.{table}");
+    let text = format!("{table} lost most of its rows");
+    let condition = Condition::new(subject, Kind::Anomaly, Severity::Error, None, text);
+    Condition {
+        cause: "plan.main.db".into(),
+        ..condition
+    }
+}
+
+/// The next point hides a loss: it stays until somebody says that he looked, and another one is news.
+#[test]
+fn an_anomaly_stays_until_somebody_looked_and_each_is_news() {
+    let mut life = Life::of(vec![listener("ops")]);
+    life.look(0.0, &[anomaly("a")]);
+    life.look(24.0, &[]);
+    life.look(25.0, &[anomaly("b")]);
+    life.assert(&[
+        "0 ops new: plan.main.db.rows.a/anomaly",
+        "24 ops repeated: plan.main.db.rows.a/anomaly",
+        "25 ops new: plan.main.db.rows.a/anomaly plan.main.db.rows.b/anomaly",
+    ]);
+    let acknowledge = |life: &mut Life, at: f64| {
+        let alarm = life.ledger.alarms.values_mut().next().unwrap();
+        alarm.acknowledged = Some(Acknowledged {
+            until: hour(at + 1000.0),
+            by: "ops".into(),
+            reason: "they were moved".into(),
+            at: hour(at),
+        });
+    };
+    acknowledge(&mut life, 26.0);
+    // What comes then is news all the same.
+    life.look(30.0, &[anomaly("c")]);
+    acknowledge(&mut life, 31.0);
+    life.look(32.0, &[]);
+    life.look(33.0, &[anomaly("d")]).look(60.0, &[]);
+    life.look(60.0 + 24.0 * 8.0, &[]);
+    let told: Vec<&str> = life.told[3..]
+        .iter()
+        .map(|told| &told[..told.find(':').unwrap()])
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "30 ops new",
+            "32 ops recovered",
+            "33 ops new",
+            "60 ops repeated",
+            "252 ops recovered"
+        ]
+    );
 }
 
 #[test]

@@ -405,6 +405,34 @@ fn age(facts: &Facts, time: Timestamp) -> u64 {
     u64::try_from(facts.now.as_second() - time.as_second()).unwrap_or(0)
 }
 
+/// The copies of a plan's points that are not where they should be, by store.
+#[derive(Default)]
+struct Copies {
+    missing: BTreeMap<Name, u64>,
+    /// When the oldest point was taken that is missing.
+    missing_since: BTreeMap<Name, Timestamp>,
+    lost: BTreeMap<Name, u64>,
+}
+
+impl Copies {
+    /// Counts them; the points come the oldest first.
+    fn of<'f>(points: impl Iterator<Item = &'f Point>) -> Self {
+        let mut copies = Copies::default();
+        for point in points {
+            // The others are given to nobody: they lack something themselves.
+            for store in point.missed.iter().filter(|_| point.counts) {
+                *copies.missing.entry(store.clone()).or_default() += 1;
+                let since = copies.missing_since.entry(store.clone());
+                since.or_insert(point.finished);
+            }
+            for store in &point.lost {
+                *copies.lost.entry(store.clone()).or_default() += 1;
+            }
+        }
+        copies
+    }
+}
+
 fn plan_status(
     facts: &Facts,
     agenda: &Agenda,
@@ -420,21 +448,7 @@ fn plan_status(
     });
     let age_seconds = newest.map(|point| age(facts, current_at(&facts.checks, &point.id)));
     let usual = usual_backup(of_plan());
-    let mut missing_copies: BTreeMap<Name, u64> = BTreeMap::new();
-    let mut missing_since: BTreeMap<Name, Timestamp> = BTreeMap::new();
-    let mut lost_copies: BTreeMap<Name, u64> = BTreeMap::new();
-    for point in of_plan() {
-        // The others are given to nobody: they lack something themselves.
-        for store in point.missed.iter().filter(|_| point.counts) {
-            *missing_copies.entry(store.clone()).or_default() += 1;
-            // Points come the oldest first.
-            missing_since.entry(store.clone()).or_insert(point.finished);
-        }
-        point
-            .lost
-            .iter()
-            .for_each(|store| *lost_copies.entry(store.clone()).or_default() += 1);
-    }
+    let copies = Copies::of(of_plan());
     let proof = newest_proof(facts, plan);
     let measured = facts.measured.get(&plan.name);
     let judged = measured
@@ -466,9 +480,9 @@ fn plan_status(
             .map(|gap| gap.seconds.saturating_add(usual.unwrap_or(0))),
         stores: newest.map(|point| point.stores.clone()).unwrap_or_default(),
         destinations: plan.stores.clone(),
-        missing_copies,
-        missing_since,
-        lost_copies,
+        missing_copies: copies.missing,
+        missing_since: copies.missing_since,
+        lost_copies: copies.lost,
         failing: failing(
             facts,
             agenda,

@@ -341,7 +341,7 @@ fn findings_of_a_kind_are_conditions() {
 }
 
 #[test]
-fn anomalies_are_told_by_source_with_their_figures() {
+fn anomalies_are_told_one_by_one_with_their_source_as_cause() {
     let anomaly = |source, what, severity| Anomaly {
         source: name(source),
         what,
@@ -365,20 +365,33 @@ fn anomalies_are_told_by_source_with_their_figures() {
         ..status()
     };
     let found = conditions(&status, &BTreeSet::new(), &[]);
-    let told: Vec<_> = found.iter().map(|c| (c.id(), c.text.as_str())).collect();
-    let files = "source files shrank to 500 files, usually 1000 (-50 %); source files: 500 of 0 files were replaced, usually 1000: encrypted?";
+    let told: Vec<_> = found
+        .iter()
+        .map(|c| (c.id(), &*c.cause, c.text.as_str()))
+        .collect();
+    let (db, files) = ("plan.daily.db", "plan.daily.files");
+    let told_of: [(&str, &str, &str); 3] = [
+        (
+            "plan.daily.db.min-rows/anomaly",
+            db,
+            "source db has 500 rows, fewer than min_rows allows (1000)",
+        ),
+        (
+            "plan.daily.files.files-changed/anomaly",
+            files,
+            "source files: 500 of 0 files were replaced, usually 1000: encrypted?",
+        ),
+        (
+            "plan.daily.files.files/anomaly",
+            files,
+            "source files shrank to 500 files, usually 1000 (-50 %)",
+        ),
+    ];
     assert_eq!(
         told,
-        [
-            (
-                "plan.daily.db/anomaly".to_owned(),
-                "source db has 500 rows, fewer than min_rows allows (1000)"
-            ),
-            ("plan.daily.files/anomaly".to_owned(), files),
-        ]
+        told_of.map(|(id, cause, text)| (id.to_owned(), cause, text))
     );
     for condition in &found {
-        assert_eq!(condition.severity, Severity::Error);
         assert_eq!(condition.since, Some(id().time()));
         let hint = condition.hint.as_deref().unwrap();
         assert_eq!(hint, format!("see what changed: lifeboat diff {}", id()));
