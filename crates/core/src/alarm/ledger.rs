@@ -116,8 +116,8 @@ pub struct Escalation {
     pub after: Span,
     /// The kinds that it is about; every kind if empty.
     pub kinds: BTreeSet<ConditionKind>,
-    /// Subjects of which each one must be wrong; none if empty.
-    pub all: Vec<String>,
+    /// Groups of subjects: something must be wrong with one of each; no group if empty.
+    pub all: Vec<Vec<String>>,
     /// The channels that are told.
     pub to: Vec<Name>,
 }
@@ -430,10 +430,8 @@ impl AlarmTurn<'_> {
     fn escalate(&mut self, listener: &Listener, subjects: &BTreeSet<&str>) {
         for (number, rule) in listener.escalations.iter().enumerate() {
             let key = (listener.name.clone(), number);
-            let every = rule
-                .all
-                .iter()
-                .all(|subject| subjects.contains(subject.as_str()));
+            let is_wrong = |subject: &String| subjects.contains(subject.as_str());
+            let every = rule.all.iter().all(|group| group.iter().any(is_wrong));
             let items = self.alarm.items.values();
             let about: Vec<Item> = items
                 .filter(|item| {

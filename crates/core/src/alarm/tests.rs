@@ -463,7 +463,7 @@ fn what_stays_open_escalates_once_and_those_who_were_told_hear_of_its_end() {
     let rule = |all: &[&str]| Escalation {
         after: hours(48),
         kinds: BTreeSet::from([Kind::Failed, Kind::Overdue]),
-        all: all.iter().map(ToString::to_string).collect(),
+        all: all.iter().map(|one| vec![one.to_string()]).collect(),
         to: vec![name("oncall")],
     };
     let oncall = Listener {

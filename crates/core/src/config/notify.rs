@@ -218,7 +218,7 @@ pub struct EscalateConfig {
     /// Kinds of conditions that are escalated; every kind when empty.
     #[serde(default)]
     pub kinds: Vec<ConditionKind>,
-    /// Plans, stores, drills and verifications, as `plan.NAME`: it is escalated only when
+    /// Plans, sources, stores, drills and verifications, as `plan.NAME`: it is escalated only when
     /// something is wrong with each of them.
     #[serde(default)]
     pub all: Vec<String>,

@@ -192,15 +192,27 @@ pub(super) fn whose(config: &Config) -> Whose {
 pub(super) fn listeners(config: &Config) -> Vec<Listener> {
     let channels = config.notify.iter();
     channels
-        .map(|(name, channel)| listener(name, channel))
+        .map(|(name, channel)| listener(config, name, channel))
         .collect()
 }
 
-fn listener(name: &Name, channel: &NotifyConfig) -> Listener {
+/// The subjects of conditions that show that something is wrong with `one`: a source fails as part of
+/// the plans that capture it.
+fn subjects(config: &Config, one: &str) -> Vec<String> {
+    let mut subjects = vec![one.to_owned()];
+    if let Some(source) = one.strip_prefix("source.") {
+        let plans = config.plan.iter();
+        let plans = plans.filter(|(_, plan)| plan.sources.iter().any(|name| name == source));
+        subjects.extend(plans.map(|(plan, _)| format!("plan.{plan}")));
+    }
+    subjects
+}
+
+fn listener(config: &Config, name: &Name, channel: &NotifyConfig) -> Listener {
     let escalations = channel.escalate.iter().map(|rule| Escalation {
         after: rule.after,
         kinds: rule.kinds.iter().copied().collect(),
-        all: rule.all.clone(),
+        all: rule.all.iter().map(|one| subjects(config, one)).collect(),
         to: rule.to.clone(),
     });
     Listener {

@@ -240,7 +240,7 @@ on = []
     );
     app.edit(
         "[notify.ops]\n",
-        "[notify.ops]\nescalate = [{ after = \"2d\", kinds = [\"failed\"], to = [\"late\"] }]\n",
+        "[notify.ops]\nescalate = [{ after = \"2d\", kinds = [\"failed\"], all = [\"source.vault\"], to = [\"late\"] }]\n",
     );
     std::fs::remove_file(app.path("vault")).unwrap();
     let begun = std::time::Instant::now();

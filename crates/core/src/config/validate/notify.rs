@@ -231,7 +231,9 @@ fn escalates(
             let issue = Issue::refused(subject, at, message);
             issues.push(match did_you_mean(one, known.iter().map(String::as_str)) {
                 Some(hint) => issue.hint(hint),
-                None => issue.hint("name a plan, store, drill or verification, as plan.NAME; a source fails as part of its plan"),
+                None => {
+                    issue.hint("name a plan, source, store, drill or verification, as plan.NAME")
+                }
             });
         }
     }
@@ -240,10 +242,16 @@ fn escalates(
 /// Everything of the configuration that conditions speak of, as `plan.NAME`.
 fn subjects(config: &Config) -> Vec<String> {
     let plans = config.plan.keys().map(|name| format!("plan.{name}"));
+    let sources = config.source.keys().map(|name| format!("source.{name}"));
     let stores = config.store.keys().map(|name| format!("store.{name}"));
     let drills = config.drill.keys().map(|name| format!("drill.{name}"));
     let verify = config.verify.keys().map(|name| format!("verify.{name}"));
-    plans.chain(stores).chain(drills).chain(verify).collect()
+    plans
+        .chain(sources)
+        .chain(stores)
+        .chain(drills)
+        .chain(verify)
+        .collect()
 }
 
 /// Refuses contacts that would not fit at the end of a message.
