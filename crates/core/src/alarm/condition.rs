@@ -1,16 +1,18 @@
 //! What is wrong with an application now. Pure.
 
+use crate::amount::count;
 use crate::condition::ConditionKind;
 use crate::error::{Code, Fact};
 use crate::evidence::Verdict;
 use crate::finding::{Finding, Severity};
-use crate::history::JobOutcome;
+use crate::history::{JobKind, JobOutcome};
 use crate::notify::Item;
 use crate::point::PointId;
 use crate::secret::Scrubber;
 use crate::span::Span;
 use crate::status::{
-    DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Status, StoreStatus, VerifyStatus,
+    DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status, StoreStatus,
+    VerifyStatus,
 };
 use crate::visible::visible;
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +24,10 @@ const HEALED_WITHIN_SECONDS: i64 = 3600;
 const LATE_SECONDS: i64 = 3600;
 /// Time for which a restore that brought back something else is told of, unless a later one does not.
 const DIFFERS_DAYS: i64 = 30;
+
+/// What to do first about a store that refuses this host.
+const DENIED_HINT: &str =
+    "find out whether somebody disabled or replaced its key: it may be an attack";
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +74,12 @@ impl Condition {
             text: text.into(),
             hint: None,
         }
+    }
+
+    /// Makes it a warning.
+    fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
     }
 
     /// Adds what to do about it.
@@ -153,13 +165,9 @@ pub fn conditions(
         of_verify(verify, &mut found);
     }
     for report in &status.reports {
-        if let Some(job) = report.failing.as_ref().filter(|job| job.retry.is_none()) {
+        if let Some(job) = in_vain(&report.failing) {
             let subject = format!("report.{}", report.report);
-            let condition = failed(&subject, &format!("report {}", report.report), job);
-            found.push(Condition {
-                severity: Severity::Warning,
-                ..condition
-            });
+            found.push(failed(&subject, &format!("report {}", report.report), job).warning());
         }
     }
     of_restore(status, &mut found);
@@ -203,13 +211,11 @@ fn of_store(store: &StoreStatus, found: &mut Vec<Condition>) {
             false => (ConditionKind::StoreUnreachable, Severity::Warning),
         };
         let mut condition = Condition::new(&*subject, kind, severity, None, error.message.clone());
-        condition.hint = error.hint.clone();
-        if denied {
-            condition.hint.get_or_insert_with(|| {
-                "find out whether somebody disabled or replaced its key: it may be an attack"
-                    .to_owned()
-            });
-        }
+        condition.hint = match (denied, &error.hint) {
+            (true, Some(hint)) => Some(format!("{DENIED_HINT}; else {hint}")),
+            (true, None) => Some(DENIED_HINT.to_owned()),
+            (false, hint) => hint.clone(),
+        };
         found.push(condition);
     }
     if let Some(first) = store.damaged.iter().min_by_key(|copy| copy.since) {
@@ -249,7 +255,7 @@ fn of_plan(
     let name = &plan.plan;
     let subject = format!("plan.{name}");
     let mut of_plan = Vec::new();
-    if let Some(job) = plan.failing.as_ref().filter(|job| job.retry.is_none()) {
+    if let Some(job) = in_vain(&plan.failing) {
         of_plan.push(failed(&subject, &format!("backup of plan {name}"), job));
     }
     if let Some(job) = &plan.prune_failing {
@@ -269,29 +275,35 @@ fn of_plan(
             condition.cause = format!("store.{store}");
         }
     }
-    let at_work = begun.contains(name.as_str()) || is_running(status, plan);
+    let at_work = begun.contains(name.as_str()) || running(status, plan).is_some();
     for condition in &mut of_plan {
         condition.under_way = at_work && condition.kind != ConditionKind::PruneFailed;
     }
     found.append(&mut of_plan);
-    for (store, count) in &plan.missing_copies {
+    for (store, points) in &plan.missing_copies {
         let since = plan.missing_since.get(store).copied();
         let waited = since.is_none_or(|since| seconds(since, status.at) >= HEALED_WITHIN_SECONDS);
         if waited {
-            let text = format!("store {store} lacks {} of plan {name}", points(*count));
+            let text = format!(
+                "store {store} lacks {} of plan {name}",
+                count(*points, "point")
+            );
             let condition = missing(&subject, store, Severity::Warning, since, text);
             found
                 .push(condition.hint(format!("give it what it lacks: lifeboat copy --to {store}")));
         }
     }
-    for (store, count) in &plan.lost_copies {
-        let text = format!("store {store} lost {} of plan {name}", points(*count));
+    for (store, points) in &plan.lost_copies {
+        let text = format!(
+            "store {store} lost {} of plan {name}",
+            count(*points, "point")
+        );
         let condition = missing(&subject, store, Severity::Error, None, text);
         found.push(condition.hint("find out who deleted them: `lifeboat points` names them"));
     }
 }
 
-/// Anomalies of the newest complete point of a plan, one condition for each source.
+/// Anomalies of the newest complete point of a plan; those of a source have one cause.
 fn of_anomalies(plan: &PlanStatus) -> Vec<Condition> {
     let conditions = plan.anomalies.iter().map(|anomaly| {
         let source = format!("plan.{}.{}", plan.plan, anomaly.source);
@@ -330,11 +342,9 @@ fn missing(
     }
 }
 
-fn points(count: u64) -> String {
-    match count {
-        1 => "1 point".to_owned(),
-        count => format!("{count} points"),
-    }
+/// The last run of something, if it failed and is not tried again by itself.
+fn in_vain(failing: &Option<LastJob>) -> Option<&LastJob> {
+    failing.as_ref().filter(|job| job.retry.is_none())
 }
 
 fn failed(subject: &str, what: &str, job: &LastJob) -> Condition {
@@ -375,7 +385,9 @@ fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Con
             let kind = ConditionKind::Overdue;
             found.push(Condition::new(&*subject, kind, Severity::Error, since, text).hint(&*run));
         }
-        (Freshness::Never, ..) if !begun.contains(name.as_str()) && !is_running(status, plan) => {
+        (Freshness::Never, ..)
+            if !begun.contains(name.as_str()) && running(status, plan).is_none() =>
+        {
             let text = format!("plan {name} never made a complete point");
             let kind = ConditionKind::Overdue;
             found.push(Condition::new(&*subject, kind, Severity::Error, None, text).hint(&*run));
@@ -393,19 +405,16 @@ fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Con
     found
 }
 
-fn is_running(status: &Status, plan: &PlanStatus) -> bool {
-    use crate::history::JobKind;
+/// The backup of a plan that runs on this host.
+fn running<'s>(status: &'s Status, plan: &PlanStatus) -> Option<&'s Running> {
     let mut running = status.running.iter();
-    running.any(|job| job.kind == JobKind::Backup && job.subject == plan.plan)
+    running.find(|job| job.kind == JobKind::Backup && job.subject == plan.plan)
 }
 
 /// Returns whether a backup is at work that was begun in time and does not take unusually long: its
 /// point will be young enough.
 fn will_meet(status: &Status, plan: &PlanStatus, age: u64, limit: u64) -> bool {
-    use crate::history::JobKind;
-    let mut running = status.running.iter();
-    let running = running.find(|job| job.kind == JobKind::Backup && job.subject == plan.plan);
-    running.is_some_and(|job| {
+    running(status, plan).is_some_and(|job| {
         let taken = u64::try_from(seconds(job.started, status.at)).unwrap_or(0);
         let in_time = age.saturating_sub(taken) <= limit;
         let usual = plan.usual_seconds.unwrap_or(0).saturating_mul(2).max(900);
@@ -436,14 +445,10 @@ fn of_drill(drill: &DrillStatus, found: &mut Vec<Condition>) {
         let id = id.unwrap_or_default();
         found.push(condition.hint(format!("see what differs: lifeboat evidence show {id}")));
     }
-    if let Some(job) = drill.failing.as_ref().filter(|job| job.retry.is_none())
+    if let Some(job) = in_vain(&drill.failing)
         && job.outcome != JobOutcome::NotProved
     {
-        let condition = failed(&subject, &format!("drill {name}"), job);
-        found.push(Condition {
-            severity: Severity::Warning,
-            ..condition
-        });
+        found.push(failed(&subject, &format!("drill {name}"), job).warning());
     }
     if drill.is_overdue() {
         let since = match (drill.verified_at, drill.max_age_seconds) {
@@ -462,14 +467,10 @@ fn of_drill(drill: &DrillStatus, found: &mut Vec<Condition>) {
 
 fn of_verify(verify: &VerifyStatus, found: &mut Vec<Condition>) {
     let (name, subject) = (&verify.verify, format!("verify.{}", verify.verify));
-    if let Some(job) = verify.failing.as_ref().filter(|job| job.retry.is_none())
+    if let Some(job) = in_vain(&verify.failing)
         && job.outcome != JobOutcome::NotProved
     {
-        let condition = failed(&subject, &format!("verification {name}"), job);
-        found.push(Condition {
-            severity: Severity::Warning,
-            ..condition
-        });
+        found.push(failed(&subject, &format!("verification {name}"), job).warning());
     }
     if verify.overdue {
         let text = match verify.at {
