@@ -255,7 +255,7 @@ pub struct AckArgs {
     /// How long, as in 8h or 2d
     #[arg(long = "for", value_name = "SPAN")]
     pub span: String,
-    /// Why; the next message about it says so
+    /// Why; `lifeboat alarms` shows it
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }

@@ -1,5 +1,6 @@
 //! Lengths of time as a configuration writes them.
 
+use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 
 /// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`, `1y`; whole seconds. A year has 365
@@ -8,6 +9,22 @@ use std::fmt;
 pub struct Span {
     /// Its length.
     pub seconds: u64,
+}
+
+impl Span {
+    /// The time that lies so long after `at`; the last that there is, if none does.
+    pub fn after(self, at: Timestamp) -> Timestamp {
+        at.checked_add(self.duration()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The time that lies so long before `at`; the first that there is, if none does.
+    pub fn before(self, at: Timestamp) -> Timestamp {
+        at.checked_sub(self.duration()).unwrap_or(Timestamp::MIN)
+    }
+
+    fn duration(self) -> SignedDuration {
+        SignedDuration::from_secs(i64::try_from(self.seconds).unwrap_or(i64::MAX))
+    }
 }
 
 impl std::str::FromStr for Span {

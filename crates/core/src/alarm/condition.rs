@@ -15,7 +15,7 @@ use crate::status::{
     VerifyStatus,
 };
 use crate::visible::visible;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// Time that healing is given before a copy that a store missed counts as missing.
@@ -39,8 +39,6 @@ pub struct Condition {
     /// The subject that explains it; its own, if nothing else does. What has one cause is told
     /// together.
     pub cause: String,
-    /// False for what was seen before, and stays since nobody said that he looked.
-    pub seen: bool,
     /// True if a job is at work that may end it: until then it is told when it is new, and not again.
     pub under_way: bool,
     /// How grave it is.
@@ -66,7 +64,6 @@ impl Condition {
         Condition {
             cause: subject.clone(),
             under_way: false,
-            seen: true,
             subject,
             kind,
             severity,
@@ -373,15 +370,17 @@ fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Con
     let (name, subject) = (&plan.plan, format!("plan.{}", plan.plan));
     let run = format!("run it: lifeboat backup {name}");
     let mut found = Vec::new();
-    let told = |age: u64| Span { seconds: age }.to_string();
     match (plan.freshness, plan.age_seconds, plan.limit_seconds) {
         (Freshness::Overdue, Some(age), Some(limit)) if !will_meet(status, plan, age, limit) => {
             let text = format!(
                 "plan {name} is overdue: its newest complete point is {} old, and may be {}",
                 rough(age),
-                told(limit)
+                Span { seconds: limit }
             );
-            let since = before(status.at, age.saturating_sub(limit));
+            let late = Span {
+                seconds: age.saturating_sub(limit),
+            };
+            let since = Some(late.before(status.at));
             let kind = ConditionKind::Overdue;
             found.push(Condition::new(&*subject, kind, Severity::Error, since, text).hint(&*run));
         }
@@ -452,7 +451,7 @@ fn of_drill(drill: &DrillStatus, found: &mut Vec<Condition>) {
     }
     if drill.is_overdue() {
         let since = match (drill.verified_at, drill.max_age_seconds) {
-            (Some(at), Some(max)) => after(at, max),
+            (Some(at), Some(seconds)) => Some(Span { seconds }.after(at)),
             _ => None,
         };
         let text = match drill.verified_at {
@@ -501,14 +500,4 @@ fn of_restore(status: &Status, found: &mut Vec<Condition>) {
 
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {
     to.as_second().saturating_sub(from.as_second())
-}
-
-fn after(at: Timestamp, seconds: u64) -> Option<Timestamp> {
-    let span = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
-    at.checked_add(span).ok()
-}
-
-fn before(at: Timestamp, seconds: u64) -> Option<Timestamp> {
-    let span = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
-    at.checked_sub(span).ok()
 }

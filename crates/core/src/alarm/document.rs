@@ -2,14 +2,15 @@
 
 use super::condition::Condition;
 use super::ledger::{Acknowledged, Alarm, Ledger};
-use super::outbox::ChannelState;
+use super::outbox::{CHANNEL_FAILS_SECONDS, ChannelState};
+use crate::condition::ConditionKind;
 use crate::error::{Code, Error, Result};
 use crate::finding::Severity;
 use crate::host::author;
 use crate::name::Name;
 use crate::notify::Item;
 use crate::span::Span;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -84,7 +85,8 @@ impl ChannelDocument {
 
 impl OpenAlarm {
     fn of(cause: &str, alarm: &Alarm, now: Timestamp) -> Self {
-        let mut conditions: Vec<Item> = alarm.items.values().cloned().collect();
+        let wrong = alarm.wrong.values();
+        let mut conditions: Vec<Item> = wrong.map(|wrong| wrong.item.clone()).collect();
         conditions.sort_by(|a, b| (b.severity, a.since).cmp(&(a.severity, b.since)));
         OpenAlarm {
             alarm: alarm.id.clone(),
@@ -134,23 +136,20 @@ pub fn acknowledge(
 ) -> Result<(Ledger, OpenAlarm)> {
     if reason.trim().is_empty() {
         let error = Error::new(Code::Usage, "acknowledging an alarm needs a reason");
-        return Err(error.hint("add --reason TEXT; the next message says it"));
+        return Err(error.hint("add --reason TEXT; `lifeboat alarms` shows it"));
     }
-    let until = i64::try_from(span.seconds).ok();
-    let until = until.and_then(|seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok());
-    let Some(until) = until.filter(|until| *until > now) else {
+    let until = span.after(now);
+    if until <= now || until == Timestamp::MAX {
         let message = format!("an alarm cannot be acknowledged for {span}");
         return Err(Error::new(Code::Usage, message).hint("for example --for 8h"));
-    };
+    }
     let open = open_alarms(ledger, now);
     let mut named = open.iter().filter(|alarm| alarm.is_named(name));
-    let (Some(alarm), None) = (named.next(), named.next()) else {
-        return Err(unknown(name, &open));
-    };
     let mut next = ledger.clone();
-    let cause = alarm.cause.clone();
-    let Some(known) = next.alarms.get_mut(&cause) else {
-        return Err(unknown(name, &open));
+    let (first, second) = (named.next(), named.next());
+    let known = first.and_then(|alarm| next.alarms.get_mut(&alarm.cause));
+    let (Some(alarm), None, Some(known)) = (first, second, known) else {
+        return Err(unknown(name, second.is_some(), &open));
     };
     known.acknowledged = Some(Acknowledged {
         until,
@@ -158,12 +157,16 @@ pub fn acknowledge(
         reason: reason.to_owned(),
         at: now,
     });
-    let alarm = OpenAlarm::of(&cause, known, now);
+    let alarm = OpenAlarm::of(&alarm.cause, known, now);
     Ok((next, alarm))
 }
 
-fn unknown(name: &str, open: &[OpenAlarm]) -> Error {
-    let error = Error::new(Code::Usage, format!("no open alarm is called {name:?}"));
+fn unknown(name: &str, several: bool, open: &[OpenAlarm]) -> Error {
+    let message = match several {
+        true => format!("several open alarms are called {name:?}"),
+        false => format!("no open alarm is called {name:?}"),
+    };
+    let error = Error::new(Code::Usage, message);
     match open {
         [] => error.hint("nothing is open: there is nothing to acknowledge"),
         open => {
@@ -178,10 +181,13 @@ fn unknown(name: &str, open: &[OpenAlarm]) -> Error {
 /// The condition that a channel takes no messages, if it does not for long.
 pub fn of_channel(name: &Name, state: &ChannelState, now: Timestamp) -> Option<Condition> {
     let failing = state.failing?;
-    let long = now.as_second() - failing.as_second() >= super::outbox::CHANNEL_FAILS_SECONDS;
-    let why = state.error.as_deref().unwrap_or("it does not say why");
-    let kind = crate::condition::ConditionKind::Channel;
-    let text = format!("nothing is delivered through channel {name}: {why}");
+    let long = now.as_second() - failing.as_second() >= CHANNEL_FAILS_SECONDS;
+    let why = state
+        .error
+        .as_deref()
+        .unwrap_or("a channel does not say why");
+    let kind = ConditionKind::Channel;
+    let text = format!("nothing is delivered: {why}");
     long.then(|| {
         Condition::new(
             format!("notify.{name}"),

@@ -11,16 +11,18 @@ use crate::finding::Severity;
 use crate::name::Name;
 use crate::notify::{Event, Item, Message};
 use crate::span::Span;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Time for which what comes and goes with a network must be away, seen twice, before it is over.
-const SETTLED_SECONDS: u64 = 1800;
+const SETTLED: Span = Span { seconds: 1800 };
 /// Time after which one look is enough for that.
-const LONG_SETTLED_SECONDS: u64 = 6 * 3600;
+const LONG_SETTLED: Span = Span { seconds: 6 * 3600 };
 /// Time for which what lasts is told after it was seen last, unless somebody looks: a week.
-const LASTING_SECONDS: u64 = 7 * 86_400;
+const LASTING: Span = Span {
+    seconds: 7 * 86_400,
+};
 /// Digits of the short name of an alarm.
 const SHORT_DIGITS: usize = 6;
 
@@ -41,23 +43,28 @@ pub struct Alarm {
     pub id: String,
     /// When it was seen first.
     pub opened: Timestamp,
-    /// When it was seen last.
-    pub seen: Timestamp,
-    /// What is wrong; once it is over, what was.
-    pub items: BTreeMap<String, Item>,
-    /// When each of it was seen last.
-    #[serde(default)]
-    pub last_seen: BTreeMap<String, Timestamp>,
+    /// What is wrong, by its identity within the application; once it is over, what was.
+    pub wrong: BTreeMap<String, Wrong>,
     /// Messages that were decided.
     pub messages: u32,
     /// What each channel was told.
     pub told: BTreeMap<Name, Told>,
-    /// Escalations that were carried out: the channel that has the rule, and its number there.
-    pub escalated: BTreeSet<(Name, usize)>,
+    /// Escalations that were carried out: the channel that has the rule, its number there, and the
+    /// channel that was told.
+    pub escalated: BTreeSet<(Name, usize, Name)>,
     /// Who looks after it.
     pub acknowledged: Option<Acknowledged>,
     /// Since when it seems to be over.
     pub clear_since: Option<Timestamp>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrong {
+    /// As a message tells it.
+    pub item: Item,
+    /// When it was seen last.
+    pub seen: Timestamp,
 }
 
 /// What a channel was told of an alarm.
@@ -180,6 +187,7 @@ impl Ledger {
     pub(super) fn untell(&mut self, channel: &Name, message: &Message) {
         if let Some(alarm) = self.of_message(message) {
             alarm.told.remove(channel);
+            alarm.escalated.retain(|(_, _, to)| to != channel);
         }
     }
 }
@@ -190,9 +198,7 @@ impl Alarm {
         Alarm {
             id: digest.chars().take(SHORT_DIGITS).collect(),
             opened: now,
-            seen: now,
-            items: BTreeMap::new(),
-            last_seen: BTreeMap::new(),
+            wrong: BTreeMap::new(),
             messages: 0,
             told: BTreeMap::new(),
             escalated: BTreeSet::new(),
@@ -203,13 +209,13 @@ impl Alarm {
 
     /// The gravest of what is wrong.
     pub fn severity(&self) -> Severity {
-        let severities = self.items.values().map(|item| item.severity);
+        let severities = self.wrong.values().map(|wrong| wrong.item.severity);
         severities.max().unwrap_or(Severity::Ok)
     }
 
     /// Since when the oldest of it holds.
     pub fn since(&self) -> Timestamp {
-        let since = self.items.values().map(|item| item.since);
+        let since = self.wrong.values().map(|wrong| wrong.item.since);
         since.min().unwrap_or(self.opened)
     }
 
@@ -221,20 +227,22 @@ impl Alarm {
 
     /// Returns whether it is over, having been clear since a time.
     fn is_over(&self, clear_since: Timestamp, now: Timestamp) -> bool {
-        let flaps = self.items.values().any(|item| Condition::flaps(item.kind));
-        !flaps
-            || (clear_since < now && passed(clear_since, SETTLED_SECONDS, now))
-            || passed(self.seen, LONG_SETTLED_SECONDS, now)
+        let wrong = self.wrong.values();
+        let flapping = wrong.filter(|wrong| Condition::flaps(wrong.item.kind));
+        let Some(seen) = flapping.map(|wrong| wrong.seen).max() else {
+            return true;
+        };
+        let seen_twice = clear_since < now && SETTLED.after(clear_since) <= now;
+        seen_twice || LONG_SETTLED.after(seen) <= now
     }
-}
 
-fn passed(since: Timestamp, seconds: u64, now: Timestamp) -> bool {
-    plus(since, seconds) <= now
-}
-
-fn plus(at: Timestamp, seconds: u64) -> Timestamp {
-    let span = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-    at.checked_add(span).unwrap_or(Timestamp::MAX)
+    /// Returns whether something that is not seen any more stays all the same, until somebody says
+    /// that he looked: the next point hides that the one before it lost something.
+    fn lasts(&self, wrong: &Wrong, now: Timestamp) -> bool {
+        let acknowledged = self.acknowledged.as_ref();
+        let looked = acknowledged.is_some_and(|ack| ack.at >= wrong.seen);
+        Condition::lasts(wrong.item.kind) && !looked && LASTING.after(wrong.seen) > now
+    }
 }
 
 /// How much is known of what is wrong.
@@ -255,14 +263,12 @@ pub fn step(
     whose: &Whose,
     listeners: &[Listener],
 ) -> (Ledger, Vec<Outgoing>) {
-    let lasting = lasting(ledger, conditions, now);
-    let conditions = || conditions.iter().chain(&lasting);
     let mut causes: BTreeMap<&str, Vec<&Condition>> = BTreeMap::new();
-    for condition in conditions() {
+    for condition in conditions {
         let cause = known_cause(ledger, condition).unwrap_or(&condition.cause);
         causes.entry(cause).or_default().push(condition);
     }
-    let subjects: BTreeSet<&str> = conditions().map(|c| c.subject.as_str()).collect();
+    let subjects: BTreeSet<&str> = conditions.iter().map(|c| c.subject.as_str()).collect();
     let mut next = ledger.clone();
     next.at = Some(now);
     // A channel that is configured again is told anew.
@@ -285,45 +291,15 @@ pub fn step(
             outgoing: &mut outgoing,
             under_way: BTreeSet::new(),
         };
-        match causes.get(cause.as_str()) {
-            Some(conditions) => turn.open(conditions, &subjects),
-            None if known == Known::All && turn.clear() => over.push(cause.clone()),
-            None => {}
+        let seen = causes.get(cause.as_str());
+        if seen.is_some() || (known == Known::All && turn.has_lasting()) {
+            turn.open(seen.map_or(&[], Vec::as_slice), &subjects);
+        } else if known == Known::All && turn.clear() {
+            over.push(cause.clone());
         }
     }
     next.alarms.retain(|cause, _| !over.contains(cause));
     (next, outgoing)
-}
-
-/// What is not seen any more and stays all the same, until somebody says that he looked: the next
-/// point hides that the one before it lost something.
-fn lasting(ledger: &Ledger, conditions: &[Condition], now: Timestamp) -> Vec<Condition> {
-    let is_seen = |id: &String| conditions.iter().any(|condition| condition.id() == *id);
-    let of_alarm = |(cause, alarm): (&String, &Alarm)| -> Vec<Condition> {
-        let items = alarm.items.iter().filter(|(id, item)| {
-            let seen = alarm.last_seen.get(*id).copied().unwrap_or(alarm.opened);
-            let looked = alarm
-                .acknowledged
-                .as_ref()
-                .is_some_and(|ack| ack.at >= seen);
-            let long = passed(seen, LASTING_SECONDS, now);
-            Condition::lasts(item.kind) && !is_seen(id) && !looked && !long
-        });
-        let lasting = items.filter_map(|(id, item)| {
-            let (subject, _) = id.rsplit_once('/')?;
-            let since = Some(item.since);
-            let (kind, severity) = (item.kind, item.severity);
-            let condition = Condition::new(subject, kind, severity, since, item.text.clone());
-            Some(Condition {
-                cause: cause.clone(),
-                seen: false,
-                hint: item.hint.clone(),
-                ..condition
-            })
-        });
-        lasting.collect()
-    };
-    ledger.alarms.iter().flat_map(of_alarm).collect()
 }
 
 /// The cause of the open alarm that a condition is in: it stays there until it is over, whatever would
@@ -332,7 +308,7 @@ fn known_cause<'l>(ledger: &'l Ledger, condition: &Condition) -> Option<&'l str>
     let id = condition.id();
     let mut open = ledger.alarms.iter();
     let known =
-        open.find(|(_, alarm)| alarm.clear_since.is_none() && alarm.items.contains_key(&id));
+        open.find(|(_, alarm)| alarm.clear_since.is_none() && alarm.wrong.contains_key(&id));
     known.map(|(cause, _)| cause.as_str())
 }
 
@@ -355,32 +331,25 @@ impl AlarmTurn<'_> {
         let under_way = conditions.iter().filter(|condition| condition.under_way);
         self.under_way = under_way.map(|condition| condition.id()).collect();
         self.alarm.clear_since = None;
-        self.alarm.seen = now;
-        let known = std::mem::take(&mut self.alarm.items);
-        let seen = std::mem::take(&mut self.alarm.last_seen);
-        self.alarm.items = conditions
-            .iter()
-            .map(|condition| {
-                let id = condition.id();
-                let first = known.get(&id).map_or(now, |item| item.since);
-                let mut item = condition.item(&whose, first);
-                // A job that failed again did not begin to fail then.
-                item.since = item.since.min(first);
-                if let Some(known) = known.get(&id).filter(|_| Condition::lasts(item.kind)) {
-                    // It leads to the point in which it was new.
-                    item.hint.clone_from(&known.hint);
-                }
-                (id, item)
-            })
+        let lasting = self.alarm.wrong.iter();
+        let lasting = lasting.filter(|(_, wrong)| self.alarm.lasts(wrong, now));
+        let mut wrong: BTreeMap<String, Wrong> = lasting
+            .map(|(id, wrong)| (id.clone(), wrong.clone()))
             .collect();
         for condition in conditions {
             let id = condition.id();
-            let at = match (condition.seen, seen.get(&id)) {
-                (false, Some(at)) => *at,
-                _ => now,
-            };
-            self.alarm.last_seen.insert(id, at);
+            let known = self.alarm.wrong.get(&id).map(|wrong| &wrong.item);
+            let first = known.map_or(now, |item| item.since);
+            let mut item = condition.item(&whose, first);
+            // A job that failed again did not begin to fail then.
+            item.since = item.since.min(first);
+            if let Some(known) = known.filter(|_| Condition::lasts(item.kind)) {
+                // It leads to the point in which it was new.
+                item.hint.clone_from(&known.hint);
+            }
+            wrong.insert(id, Wrong { item, seen: now });
         }
+        self.alarm.wrong = wrong;
         for listener in self.listeners {
             self.tell(listener);
         }
@@ -396,12 +365,13 @@ impl AlarmTurn<'_> {
         let (now, alarm) = (self.now, &self.alarm);
         let told = alarm.told.get(&listener.name);
         let escalated = told.is_some_and(|told| told.escalated);
-        let heard = alarm.items.values().filter(|item| {
-            let long = passed(item.since, listener.wait.seconds, now);
+        let heard = alarm.wrong.iter().filter(|(id, Wrong { item, .. })| {
+            let long = listener.wait.after(item.since) <= now;
             let hears = listener.hears(item) && (long || Condition::is_urgent(item.kind));
-            hears || (escalated && !listener.is_subject_of(item))
+            (hears || escalated) && !listener.is_subject_of(id)
         });
-        let heard: Vec<Item> = heard.cloned().collect();
+        let under_way = heard.clone().all(|(id, _)| self.under_way.contains(id));
+        let heard: Vec<Item> = heard.map(|(_, wrong)| wrong.item.clone()).collect();
         let Some(severity) = heard.iter().map(|item| item.severity).max() else {
             return;
         };
@@ -417,9 +387,9 @@ impl AlarmTurn<'_> {
             None => Event::New,
             Some(told) if severity > told.severity || is_news(told) => Event::New,
             Some(_) if acknowledged => return,
-            Some(_) if heard.iter().all(|item| self.is_under_way(item)) => return,
+            Some(_) if under_way => return,
             Some(told) => match listener.repeat {
-                Some(repeat) if passed(told.at, repeat.seconds, now) => Event::Repeated,
+                Some(repeat) if repeat.after(told.at) <= now => Event::Repeated,
                 _ => return,
             },
         };
@@ -429,30 +399,30 @@ impl AlarmTurn<'_> {
     /// Tells others, where the rules of a channel say so.
     fn escalate(&mut self, listener: &Listener, subjects: &BTreeSet<&str>) {
         for (number, rule) in listener.escalations.iter().enumerate() {
-            let key = (listener.name.clone(), number);
             let is_wrong = |subject: &String| subjects.contains(subject.as_str());
             let every = rule.all.iter().all(|group| group.iter().any(is_wrong));
-            let items = self.alarm.items.values();
-            let about: Vec<Item> = items
-                .filter(|item| {
-                    let kind = rule.kinds.is_empty() || rule.kinds.contains(&item.kind);
-                    let long = passed(item.since, rule.after.seconds, self.now);
-                    kind && long && !self.is_under_way(item)
-                })
-                .cloned()
-                .collect();
-            if !every || about.is_empty() || !self.alarm.escalated.insert(key) {
+            let wrong = self.alarm.wrong.iter().filter(|(id, Wrong { item, .. })| {
+                let kind = rule.kinds.is_empty() || rule.kinds.contains(&item.kind);
+                let long = rule.after.after(item.since) <= self.now;
+                kind && long && !self.under_way.contains(*id)
+            });
+            let about: Vec<Item> = wrong.map(|(_, wrong)| wrong.item.clone()).collect();
+            if !every || about.is_empty() {
                 continue;
             }
             for channel in &rule.to {
-                self.send(channel, Event::Escalated, about.clone(), true);
+                let key = (listener.name.clone(), number, channel.clone());
+                if self.alarm.escalated.insert(key) {
+                    self.send(channel, Event::Escalated, about.clone(), true);
+                }
             }
         }
     }
 
-    fn is_under_way(&self, item: &Item) -> bool {
-        let mut under_way = self.under_way.iter();
-        under_way.any(|id| item.condition.ends_with(&format!("/{id}")))
+    /// Returns whether something of it stays although it is not seen any more.
+    fn has_lasting(&self) -> bool {
+        let mut wrong = self.alarm.wrong.values();
+        wrong.any(|wrong| self.alarm.lasts(wrong, self.now))
     }
 
     /// Nothing of it is wrong any more. Returns whether it is over.
@@ -465,7 +435,8 @@ impl AlarmTurn<'_> {
         for (channel, told) in told {
             let listener = self.listeners.iter().find(|l| l.name == channel);
             if listener.is_some_and(|listener| listener.recovered || told.escalated) {
-                let items = self.alarm.items.values().cloned().collect();
+                let wrong = self.alarm.wrong.values();
+                let items = wrong.map(|wrong| wrong.item.clone()).collect();
                 self.send(&channel, Event::Recovered, items, false);
             }
         }
@@ -528,15 +499,12 @@ impl AlarmTurn<'_> {
 
 impl Listener {
     fn hears(&self, item: &Item) -> bool {
-        self.kinds.contains(&item.kind)
-            && item.severity >= self.severity
-            && !self.is_subject_of(item)
+        self.kinds.contains(&item.kind) && item.severity >= self.severity
     }
 
-    /// Returns whether something is wrong with this channel itself.
-    fn is_subject_of(&self, item: &Item) -> bool {
-        item.kind == ConditionKind::Channel
-            && item.condition.contains(&format!("/notify.{}/", self.name))
+    /// Returns whether a condition says that something is wrong with this channel itself.
+    fn is_subject_of(&self, id: &str) -> bool {
+        id == format!("notify.{}/{}", self.name, ConditionKind::Channel.as_str())
     }
 }
 
@@ -545,7 +513,7 @@ pub fn next_change(ledger: &Ledger, now: Timestamp, listeners: &[Listener]) -> O
     let mut times = Vec::new();
     for alarm in ledger.alarms.values() {
         if let Some(clear_since) = alarm.clear_since {
-            times.push(plus(clear_since, SETTLED_SECONDS));
+            times.push(SETTLED.after(clear_since));
             continue;
         }
         let until = alarm.acknowledged.as_ref().map(|ack| ack.until);
@@ -553,17 +521,14 @@ pub fn next_change(ledger: &Ledger, now: Timestamp, listeners: &[Listener]) -> O
         for listener in listeners {
             let told = alarm.told.get(&listener.name);
             if let (Some(told), Some(repeat)) = (told, listener.repeat) {
-                times.push(from(plus(told.at, repeat.seconds)));
+                times.push(from(repeat.after(told.at)));
             }
-            for item in alarm.items.values() {
+            for Wrong { item, .. } in alarm.wrong.values() {
                 if told.is_none() && listener.hears(item) {
-                    times.push(from(plus(item.since, listener.wait.seconds)));
+                    times.push(from(listener.wait.after(item.since)));
                 }
-                for (number, rule) in listener.escalations.iter().enumerate() {
-                    if !alarm.escalated.contains(&(listener.name.clone(), number)) {
-                        times.push(from(plus(item.since, rule.after.seconds)));
-                    }
-                }
+                let rules = listener.escalations.iter();
+                times.extend(rules.map(|rule| from(rule.after.after(item.since))));
             }
         }
     }

@@ -38,9 +38,7 @@ pub struct Rules {
 impl Rules {
     /// When a copy may be deleted that was announced at a time.
     pub fn leaves(&self, since: Timestamp) -> Timestamp {
-        let seconds = i64::try_from(self.grace.seconds).unwrap_or(i64::MAX);
-        let grace = jiff::SignedDuration::from_secs(seconds);
-        since.checked_add(grace).unwrap_or(Timestamp::MAX)
+        self.grace.after(since)
     }
 }
 
@@ -92,7 +90,7 @@ pub fn decide(points: &[Held], rules: &Rules, now: Timestamp) -> Vec<Decision> {
             (false, true) => Some((rules.manual, Reason::Manual as fn(Timestamp) -> Reason)),
             (false, false) => None,
         };
-        let end = outside.map(|(span, reason)| (end_of(&held.point, span), reason));
+        let end = outside.map(|(span, reason)| (span.after(held.point.time()), reason));
         match end {
             Some((end, reason)) if newest < end => reasons.push(reason(end)),
             Some(_) => {}
@@ -108,13 +106,6 @@ pub fn decide(points: &[Held], rules: &Rules, now: Timestamp) -> Vec<Decision> {
         }
     });
     decided.collect()
-}
-
-/// When a span that began with a point ends.
-fn end_of(point: &PointId, span: Span) -> Timestamp {
-    let seconds = i64::try_from(span.seconds).unwrap_or(i64::MAX);
-    let span = jiff::SignedDuration::from_secs(seconds);
-    point.time().checked_add(span).unwrap_or(Timestamp::MAX)
 }
 
 /// Marks the newest sound points, so many of them.
