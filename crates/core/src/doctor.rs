@@ -39,7 +39,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     match survey::survey(context, false) {
         Ok(survey) => {
             findings.extend(missing(&survey));
-            findings.extend(space::examine(context, &survey));
+            findings.extend(space::examine(context, &survey.copies));
             let wrong = runbook::check_all(context, survey.copies.iter());
             findings.extend(wrong.iter().map(|error| failed("instructions", error)));
             let ahead = survey.ahead(context);
@@ -63,7 +63,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
 /// Returns what a runner looks at from time to time, and somebody should be told of: keys that
 /// expire, disks that fill up, and stores that others of this host can enter.
 pub fn watch(context: &Context) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, mut copies) = (Vec::new(), Vec::new());
     for (name, config) in &context.config.store {
         let subject = format!("store.{name}");
         let open = open_to_others(&subject, config);
@@ -71,11 +71,18 @@ pub fn watch(context: &Context) -> Vec<Finding> {
         // One that cannot be opened is told of by itself.
         if let Ok(store) = context.stores.open(name) {
             findings.extend(recipients(&subject, &store, context.clock.now()));
+            // The runner has just asked the store: what is noted of it is enough.
+            let noted = context.state.catalog.copies(&store.store.location());
+            let noted = noted.unwrap_or_default().into_iter();
+            copies.extend(noted.map(|copy| (name.clone(), copy)));
         }
     }
-    if let Ok(survey) = survey::survey(context, false) {
-        findings.extend(space::examine(context, &survey));
-    }
+    let app = &context.config.app;
+    copies.retain(|(_, copy)| {
+        let (is, environment) = (&copy.manifest.app, &copy.manifest.environment);
+        (is, environment) == (&app.name, &app.environment)
+    });
+    findings.extend(space::examine(context, &copies));
     findings.retain(|finding| finding.kind.is_some() && finding.severity != Severity::Ok);
     findings
 }

@@ -10,28 +10,29 @@ use crate::error::Result;
 use crate::name::Name;
 use crate::notify::Message;
 use crate::thread;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-/// Sends a message through a channel, within bounds.
-pub type Send<'a> = dyn Fn(&Name, &Message) -> Attempt + Sync + 'a;
+/// Sends a message through a channel of this name and configuration, within bounds.
+pub type Send<'a, C> = dyn Fn(&Name, &C, &Message) -> Attempt + Sync + 'a;
 
 /// Tries each message that is to be tried now, once. Returns the first error of the outbox itself;
 /// what the channels answer is noted there.
-pub fn deliver(
+pub fn deliver<C: Sync>(
     outbox: &Outbox,
-    channels: &BTreeSet<Name>,
+    channels: &BTreeMap<Name, C>,
     clock: &Clock,
-    send: &Send<'_>,
+    send: &Send<'_, C>,
 ) -> Result<()> {
-    let mut due = outbox.due(clock.now())?;
-    for gone in due.keys().filter(|name| !channels.contains(*name)) {
-        outbox.drop_channel(gone, clock.now())?;
+    let mut queues = Vec::new();
+    for (name, queue) in outbox.due(clock.now())? {
+        match channels.get(&name) {
+            Some(channel) => queues.push((channel, queue)),
+            None => outbox.drop_channel(&name, clock.now())?,
+        }
     }
-    due.retain(|name, _| channels.contains(name));
     std::thread::scope(|scope| {
-        let queues = due.into_values();
-        let threads = queues.map(|queue| {
-            let work = move || deliver_queue(outbox, queue, clock, send);
+        let threads = queues.into_iter().map(|(channel, queue)| {
+            let work = move || deliver_queue(outbox, channel, queue, clock, send);
             thread::start_in(scope, work)
         });
         let threads: Vec<_> = threads.collect();
@@ -46,15 +47,16 @@ pub fn deliver(
 
 /// Delivers the messages of one channel in their order. Where it does not answer, the rest waits, so
 /// that it never hears that something is over before it heard of it.
-fn deliver_queue(
+fn deliver_queue<C>(
     outbox: &Outbox,
+    channel: &C,
     queue: Vec<Waiting>,
     clock: &Clock,
-    send: &Send<'_>,
+    send: &Send<'_, C>,
 ) -> Result<()> {
     for waiting in queue {
         cancel::check()?;
-        let attempt = send(&waiting.channel, &waiting.message);
+        let attempt = send(&waiting.channel, channel, &waiting.message);
         outbox.note(&waiting, &attempt, clock.now())?;
         if let Attempt::Later(..) = attempt {
             break;
@@ -99,7 +101,7 @@ mod tests {
             })
             .unwrap();
         let heard = Mutex::new(Vec::new());
-        let send = |channel: &Name, message: &Message| {
+        let send = |channel: &Name, (): &(), message: &Message| {
             heard
                 .lock()
                 .unwrap()
@@ -110,7 +112,8 @@ mod tests {
                 _ => Attempt::Delivered,
             }
         };
-        let channels: BTreeSet<Name> = ["silent", "picky", "well"].map(name).into();
+        let channels = ["silent", "picky", "well"].map(|of| (name(of), ()));
+        let channels = BTreeMap::from(channels);
         let round = || {
             deliver(&outbox, &channels, &clock, &send).unwrap();
             let mut heard = std::mem::take(&mut *heard.lock().unwrap());

@@ -112,26 +112,15 @@ impl Outbox {
     pub fn open(state: &Path, app: &Name, environment: &Name, warn: impl Fn(&str)) -> Result<Self> {
         let path = state.join("alarms.db");
         let opened = match connect(&path) {
-            Err(error) if is_damage(&error) => {
-                let aside = history::put_aside(&path, "alarms")?;
-                warn(&format!(
-                    "the alarms were damaged, and new ones begin; the old ones are {}",
-                    aside.display()
-                ));
-                connect(&path)
-            }
-            opened => opened,
+            Err(error) if is_damage(&error) => begin_anew(&path, &warn),
+            opened => opened.map_err(|error| failed(&path, &error)),
         };
-        let mut in_memory = false;
-        let connection = match opened {
-            Ok(connection) => connection,
-            Err(error) => {
-                warn(&failed(&path, &error).with_hint());
-                in_memory = true;
-                memory().map_err(|error| failed(&path, &error))?
-            }
-        };
-        Ok(Outbox {
+        let in_memory = opened.is_err();
+        let connection = opened.or_else(|error| {
+            warn(&error.with_hint());
+            memory().map_err(|error| failed(&path, &error))
+        })?;
+        let outbox = Outbox {
             app: app.clone(),
             environment: environment.clone(),
             path,
@@ -140,7 +129,10 @@ impl Outbox {
                 last: Ledger::default(),
                 in_memory,
             }),
-        })
+        };
+        let known = outbox.ledger()?;
+        outbox.inner().last = known;
+        Ok(outbox)
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -189,13 +181,13 @@ impl Outbox {
     }
 
     /// Replaces the ledger by the next one, and adds the messages of that step, in one transaction.
-    /// `step` may be called more than once. Returns whether there are messages.
+    /// `step` may be called more than once. Returns the next ledger.
     pub fn step(
         &self,
         now: Timestamp,
         step: impl Fn(&Ledger) -> (Ledger, Vec<Outgoing>),
-    ) -> Result<bool> {
-        let (next, told) = self.run(|c| {
+    ) -> Result<Ledger> {
+        let next = self.run(|c| {
             let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let ledger = self.read_ledger(&transaction)?;
             let (next, outgoing) = step(&ledger);
@@ -208,11 +200,13 @@ impl Outbox {
             if !outgoing.is_empty() {
                 self.trim(&transaction, now)?;
             }
+            // What was given up may be told anew.
+            let next = self.read_ledger(&transaction)?;
             transaction.commit()?;
-            Ok((next, !outgoing.is_empty()))
+            Ok(next)
         })?;
-        self.inner().last = next;
-        Ok(told)
+        self.inner().last.clone_from(&next);
+        Ok(next)
     }
 
     fn add(&self, c: &Connection, out: &Outgoing, now: Timestamp) -> rusqlite::Result<()> {
@@ -473,6 +467,16 @@ impl Outbox {
             .filter_map(|(name, state)| Some((Name::parse(&name)?, state)))
             .collect())
     }
+}
+
+/// Puts damaged alarms aside, and begins new ones.
+fn begin_anew(path: &Path, warn: &impl Fn(&str)) -> Result<Connection> {
+    let aside = history::put_aside(path, "alarms")?;
+    warn(&format!(
+        "the alarms were damaged, and new ones begin; the old ones are {}",
+        aside.display()
+    ));
+    connect(path).map_err(|error| failed(path, &error))
 }
 
 /// Seconds until a message is tried again that was tried so often before.

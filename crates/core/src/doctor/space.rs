@@ -4,15 +4,15 @@ use super::finding;
 use crate::amount::bytes;
 use crate::condition::ConditionKind;
 use crate::context::Context;
+use crate::copies::PointCopy;
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
 use crate::point::{Manifest, Outcome};
-use crate::survey::Survey;
 use std::collections::BTreeMap;
 
 /// Compares the free space of the stores that report it, and of the state directory, with the size
-/// of the newest points.
-pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
+/// of the newest of these copies.
+pub(super) fn examine(context: &Context, copies: &[(Name, PointCopy)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in context.config.store.keys() {
         let free = context
@@ -21,8 +21,8 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
             .ok()
             .and_then(|store| store.store.free_bytes());
         let Some(free) = free else { continue };
-        let copies = survey.copies.iter().filter(|(store, _)| store == name);
-        let newest = newest(copies.map(|(_, copy)| &*copy.manifest));
+        let held = copies.iter().filter(|(store, _)| store == name);
+        let newest = newest(held.map(|(_, copy)| &*copy.manifest));
         let taken = newest
             .values()
             .map(|manifest| manifest.stored_bytes())
@@ -37,7 +37,7 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
     }
     if let Ok(space) = rustix::fs::statvfs(context.state.scratch()) {
         let free = space.f_bavail.saturating_mul(space.f_frsize);
-        let newest = newest(survey.copies.iter().map(|(_, copy)| &*copy.manifest));
+        let newest = newest(copies.iter().map(|(_, copy)| &*copy.manifest));
         let clear = |manifest: &&Manifest| {
             let outline = context
                 .state

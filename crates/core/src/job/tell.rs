@@ -75,10 +75,9 @@ impl Desk {
             condition.scrub(&context.scrubber);
         }
         let (whose, listeners) = (whose(&context.config), listeners(&context.config));
-        self.outbox.step(now, |ledger| {
+        let ledger = self.outbox.step(now, |ledger| {
             alarm::step(ledger, &conditions, Known::All, now, &whose, &listeners)
         })?;
-        let ledger = self.outbox.ledger()?;
         let next = [
             alarm::next_change(&ledger, now, &listeners),
             self.outbox.next()?,
@@ -138,11 +137,8 @@ impl Courier {
             config.learn_environment(&scrubber);
             while nudged.recv().is_ok() {
                 while nudged.try_recv().is_ok() {}
-                // Another process that is at it takes these as well.
-                if let Ok(Some(_lock)) = state::lock(&config.app.state, "courier") {
-                    // What cannot be noted stays, and is tried again.
-                    let _ = deliver(&config, &clock, &desk, &scrubber);
-                }
+                // What cannot be noted stays, and is tried again.
+                let _ = deliver(&config, &clock, &desk, &scrubber);
             }
         })?;
         Ok(Courier { nudge, thread })
@@ -160,22 +156,26 @@ impl Courier {
     }
 }
 
+/// Delivers what waits, unless another courier of this application is at it, which takes it as well.
 fn deliver(config: &Config, clock: &Clock, desk: &Desk, scrubber: &Scrubber) -> Result<()> {
-    let channels = config.notify.keys().cloned().collect();
-    let send = |name: &Name, message: &Message| match config.notify.get(name) {
-        None => alarm::Attempt::Refused("it is not configured any more".into()),
-        Some(channel) => match notify::send(name, channel, message, clock, scrubber) {
-            Ok(_) => alarm::Attempt::Delivered,
-            Err(failed) => {
-                let why = failed.error.with_hint();
-                match failed.again {
-                    Again::Later(after) => alarm::Attempt::Later(after, why),
-                    Again::OnceCorrected => alarm::Attempt::Refused(why),
-                }
+    // Where there is no lock to be had, such as on a full disk, people hear of it all the same.
+    let lock = state::lock(&config.app.state, "courier");
+    if matches!(lock, Ok(None)) {
+        return Ok(());
+    }
+    let send = |name: &Name, channel: &NotifyConfig, message: &Message| match notify::send(
+        name, channel, message, clock, scrubber,
+    ) {
+        Ok(_) => alarm::Attempt::Delivered,
+        Err(failed) => {
+            let why = failed.error.with_hint();
+            match failed.again {
+                Again::Later(after) => alarm::Attempt::Later(after, why),
+                Again::OnceCorrected => alarm::Attempt::Refused(why),
             }
-        },
+        }
     };
-    alarm::deliver(&desk.outbox, &channels, clock, &send)
+    alarm::deliver(&desk.outbox, &config.notify, clock, &send)
 }
 
 /// Whose alarms those of a configuration are.

@@ -135,7 +135,7 @@ pub fn look(context: &Context, history: &History, patient: bool) -> Result<Facts
     loop {
         let app = &context.config.app;
         let jobs = history.jobs(&app.name, &app.environment)?;
-        let facts = status::gather(context, jobs)?;
+        let facts = status::gather_measured(context, jobs)?;
         let silent = facts.stores.iter().all(|store| store.error.is_some());
         if !patient || !silent || facts.stores.is_empty() || begun.elapsed() > STORE_WAIT {
             return Ok(facts);
@@ -157,7 +157,7 @@ impl Turn<'_> {
         {
             self.watcher.ended(&job);
         }
-        let courier = Courier::start(self.config, self.clock.clone(), Arc::clone(&self.desk))?;
+        let courier = self.courier();
         let (sender, ends) = unbounded();
         let mut running: Vec<Running> = Vec::new();
         let mut turned = Turned::default();
@@ -187,7 +187,7 @@ impl Turn<'_> {
             let status = judge(&facts, self.mode.terms());
             let told = match patience.lasts(!running.is_empty()) {
                 true => Timestamp::from_second(facts.now.as_second() + PATIENCE_SECONDS).ok(),
-                false => self.tell(&context, &status, &running, &courier),
+                false => self.tell(&context, &status, &running, courier.as_ref()),
             };
             turned.next = agenda.next().into_iter().chain(told).min();
             turned.status = Some(status);
@@ -205,13 +205,20 @@ impl Turn<'_> {
             self.attend(&mut running, &ends, None, &mut turned.jobs);
         }
         let _ = self.history.trim();
-        match self.mode {
-            Mode::Once => courier.finish(),
-            // It ends by itself: what hangs there holds nothing up.
-            Mode::Standing => drop(courier),
+        // Where the process stays, it ends by itself: what hangs there holds nothing up.
+        if let Some(courier) = courier.filter(|_| self.mode == Mode::Once) {
+            courier.finish();
         }
         self.send_pings();
         Ok(turned)
+    }
+
+    /// Starts a courier. Without one, messages wait: that fails no backup.
+    fn courier(&self) -> Option<Courier> {
+        let started = Courier::start(self.config, self.clock.clone(), Arc::clone(&self.desk));
+        started
+            .inspect_err(|error| self.watcher.warned(&error.with_hint()))
+            .ok()
     }
 
     /// Steps the alarms, and lets the courier deliver. Returns when to look again for their sake.
@@ -220,12 +227,14 @@ impl Turn<'_> {
         context: &Context,
         status: &Status,
         running: &[Running],
-        courier: &Courier,
+        courier: Option<&Courier>,
     ) -> Option<Timestamp> {
         let backups = running.iter().filter(|r| r.due.kind == JobKind::Backup);
         let begun = backups.map(|r| r.due.subject.to_string()).collect();
         let looked = self.desk.look(context, status, &begun, &self.also);
-        courier.nudge();
+        if let Some(courier) = courier {
+            courier.nudge();
+        }
         looked.unwrap_or_else(|error| {
             self.watcher.warned(&error.with_hint());
             None

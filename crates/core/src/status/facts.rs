@@ -280,8 +280,16 @@ pub fn current_at(checks: &[Check], point: &PointId) -> Timestamp {
     times.fold(point.time(), Timestamp::max)
 }
 
-/// Gathers the facts from the stores. `jobs` are those of this host.
+/// Gathers the facts from the stores, but for the measures of the points. `jobs` are those of this
+/// host.
 pub fn gather(context: &Context, jobs: Vec<Job>) -> Result<Facts> {
+    let survey = survey::survey(context, false)?;
+    let (listed, _) = evidence::list(context)?;
+    Ok(Facts::of(context, &survey, &listed, jobs))
+}
+
+/// Gathers the facts as [`gather`] does, and measures the newest points.
+pub fn gather_measured(context: &Context, jobs: Vec<Job>) -> Result<Facts> {
     let survey = survey::survey(context, false)?;
     let (listed, _) = evidence::list(context)?;
     let mut facts = Facts::of(context, &survey, &listed, jobs);

@@ -38,8 +38,8 @@ fn new() -> Box {
 }
 
 fn tell(outbox: &Outbox, channel: &str, id: &str, at: Timestamp) {
-    let told = outbox.step(at, |ledger| (ledger.clone(), vec![outgoing(channel, id)]));
-    assert!(told.unwrap());
+    let step = |ledger: &Ledger| (ledger.clone(), vec![outgoing(channel, id)]);
+    outbox.step(at, step).unwrap();
 }
 
 fn ids(outbox: &Outbox, at: Timestamp) -> Vec<String> {
