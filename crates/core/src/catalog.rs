@@ -29,7 +29,6 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 /// Largest number of points searched for the previous point of a plan.
 const PREVIOUS_MAX: usize = 200;
@@ -285,8 +284,7 @@ fn note_fit(c: &Connection, location: &str, point: &PointId, fit: &Fit) -> rusql
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(30))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    sqlite::share(&connection)?;
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
     connection.execute_batch(doubt::SCHEMA)?;

@@ -188,6 +188,22 @@ fn signatures_in_a_catalog_of_an_older_version_are_remembered_from_then_on() {
     change(&catalog, "UPDATE fit SET key = key");
 }
 
+#[test]
+fn several_may_make_it_at_once() {
+    for _ in 0..40 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.db");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| Catalog::open(&path)))
+                .collect();
+            for catalog in opened {
+                catalog.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
 /// A run of this host commits while another has listed the store already.
 #[test]
 fn a_point_that_came_after_the_listing_is_not_missing() {

@@ -260,7 +260,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     if version(&connection)? > VERSION {
         return Ok(connection);
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    sqlite::share(&connection)?;
     connection.execute_batch(SCHEMA)?;
     connection.pragma_update(None, "user_version", VERSION)?;
     // A page that is damaged shows only when it is read.

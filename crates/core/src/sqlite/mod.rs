@@ -20,6 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The oldest trusted library: earlier ones can lose the reset of a write-ahead log.
 const LIBRARY_MIN: i32 = 3_051_003;
@@ -65,6 +66,28 @@ impl Drop for Spool {
             let _ = std::fs::remove_file(companion(&self.0, ending));
         }
     }
+}
+
+/// Lets several processes use a database of our own at once: they wait for each other, and whoever reads
+/// holds up nobody who writes.
+pub(crate) fn share(connection: &Connection) -> rusqlite::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const AGAIN: Duration = Duration::from_millis(10);
+    connection.busy_timeout(PATIENCE)?;
+    let begun = Instant::now();
+    loop {
+        // While another process does the same with a new database, SQLite does not wait by itself.
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(AGAIN);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 /// The words about a failure with a database of our own. SQLite tells of a full file system as of a
