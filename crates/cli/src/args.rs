@@ -273,13 +273,23 @@ pub enum NotifyCommand {
 /// Propose a configuration.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The file to write, with mode 0600; - for standard output
-    #[arg(long, short, value_name = "FILE", default_value = "lifeboat.toml")]
-    pub output: PathBuf,
+    /// The file to write, with mode 0600 [default: lifeboat.toml], or the directory for the units of
+    /// --systemd [default: /etc/systemd/system]; - for standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Look at the file system below this directory, as on a disk of another host
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/",
+        conflicts_with = "systemd"
+    )]
     pub root: PathBuf,
-    /// Replace the file when it is there
+    /// Write units of systemd for the configuration that is there: the daemon, and a timer for those
+    /// who want none
+    #[arg(long)]
+    pub systemd: bool,
+    /// Replace what is there
     #[arg(long)]
     pub force: bool,
 }

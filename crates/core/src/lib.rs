@@ -89,6 +89,7 @@ pub mod survey;
 pub mod thread;
 pub mod transport;
 pub mod tree;
+pub mod units;
 pub mod verify;
 pub mod visible;
 pub mod window;

@@ -13,6 +13,7 @@
 )]
 
 pub mod channels;
+pub mod debian;
 pub mod gpg;
 pub mod mariadb;
 pub mod postgres;

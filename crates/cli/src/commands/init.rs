@@ -1,5 +1,7 @@
 //! `lifeboat init`.
 
+mod units;
+
 use super::Run;
 use crate::args::Init;
 use crate::output::Printer;
@@ -10,15 +12,19 @@ use lifeboat_core::{Code, Error, Exit, Result};
 use std::path::Path;
 
 pub fn run(run: &Run<'_>, args: &Init) -> Result<Exit> {
+    if args.systemd {
+        return units::run(run, args);
+    }
+    let output = args.output.as_deref().unwrap_or(Path::new("lifeboat.toml"));
     let root = args.root.canonicalize().map_err(|error| {
         let message = format!("{} cannot be looked at", args.root.display());
         Error::new(Code::Usage, message)
             .cause(error)
             .hint("name a directory: --root DIR")
     })?;
-    let to_stdout = args.output == Path::new("-");
-    if !to_stdout && !args.force && args.output.symlink_metadata().is_ok() {
-        let message = format!("{} is there already", args.output.display());
+    let to_stdout = output == Path::new("-");
+    if !to_stdout && !args.force && output.symlink_metadata().is_ok() {
+        let message = format!("{} is there already", output.display());
         return Err(Error::new(Code::Target, message)
             .hint("look at a new proposal with --output -, write it elsewhere with --output FILE, or replace the file with --force"));
     }
@@ -31,11 +37,11 @@ pub fn run(run: &Run<'_>, args: &Init) -> Result<Exit> {
     let mut text = proposal.text.as_bytes();
     if !to_stdout {
         match args.force {
-            true => place::replace_file(&mut text, &args.output, 0o600)?,
-            false => place::write_file(&mut text, &args.output, 0o600)?,
+            true => place::replace_file(&mut text, output, 0o600)?,
+            false => place::write_file(&mut text, output, 0o600)?,
         };
     }
-    let file = (!to_stdout).then_some(args.output.as_path());
+    let file = (!to_stdout).then_some(output);
     run.answer(&Document::new(file, &found, &proposal), |out| match file {
         None => out.line(proposal.text.trim_end()),
         Some(file) => show(out, file, &found, &proposal),

@@ -59,6 +59,7 @@ mod notify;
 mod objectives;
 mod openpgp;
 mod others;
+mod package;
 mod packaging;
 mod partial;
 mod prune;

@@ -57,7 +57,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "configuration",
-        &["config", "discover", "given", "probe", "sftp"],
+        &["config", "discover", "given", "units", "probe", "sftp"],
     ),
     (
         "points",

@@ -1,0 +1,237 @@
+//! The Debian package: made from the program under test, installed, used, upgraded, removed and purged in
+//! a Debian of its own.
+
+use crate::support::{LIFEBOAT, Output, run};
+use lifeboat_testkit::debian::Debian;
+use lifeboat_testkit::privilege::needs_root;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What `systemd-analyze security` may say of the services at most, in tenths: 0 is a program that can do
+/// nothing, 100 one that can do everything. Both have 30; other releases of systemd weigh a little otherwise.
+const EXPOSURE_MAX: u32 = 32;
+const UNITS: [&str; 3] = [
+    "lifeboat.service",
+    "lifeboat-run.service",
+    "lifeboat-run.timer",
+];
+
+/// Makes the package of this revision.
+fn package(directory: &Path, revision: u32) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/deb/build");
+    let mut build = Command::new(script);
+    build
+        .args(["--compress", "none", "--binary", LIFEBOAT, "--output"])
+        .arg(directory)
+        .args(["--revision", &revision.to_string()])
+        .env("SOURCE_DATE_EPOCH", "1790000000");
+    let built = run(&mut build);
+    assert_eq!(built.code, 0, "{built}");
+    PathBuf::from(built.stdout.trim_end())
+}
+
+/// A Debian with the packages `/1.deb` and `/2.deb`.
+struct Host(Debian);
+
+impl Host {
+    fn new() -> Self {
+        let host = Host(Debian::lay());
+        let directory = tempfile::tempdir().unwrap();
+        for revision in [1, 2] {
+            let package = package(directory.path(), revision);
+            host.0.put(&package, &format!("/{revision}.deb"));
+        }
+        host
+    }
+
+    fn run(&self, line: &str) -> Output {
+        run(&mut self.0.command("sh", &["-euc", line]))
+    }
+
+    /// Runs a line of shell, which must succeed; what it prints.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.code, 0, "{line}\n{output}");
+        output.stdout
+    }
+
+    /// Every file and directory, but for what dpkg keeps for itself.
+    fn files(&self) -> BTreeSet<String> {
+        let own = "-path /var/lib/dpkg -o -path /var/log -o -path /var/cache -o -path '/*.deb'";
+        let found = self.ok(&format!(
+            "find / -xdev \\( {own} \\) -prune -o -printf '%M %u %p\\n'"
+        ));
+        found.lines().map(str::to_owned).collect()
+    }
+
+    fn is_there(&self, path: &str) -> bool {
+        self.run(&format!("test -e {path}")).code == 0
+    }
+}
+
+/// Left out where only root could run it.
+fn host() -> Option<Host> {
+    (!needs_root("install a package")).then(Host::new)
+}
+
+const CONFIGURATION: &str = r#"
+version = 1
+app = { name = "crm" }
+source.db = { kind = "sqlite", path = "/srv/crm/app.db" }
+source.files = { kind = "files", paths = ["/srv/crm/uploads"] }
+store.disk = { kind = "local", path = "/var/backups/lifeboat" }
+plan.daily = { schedule = "0 6 * * *", sources = ["db", "files"], stores = ["disk"] }
+"#;
+
+/// Writes a configuration, and what it protects.
+fn set_up(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("lifeboat.toml"), CONFIGURATION).unwrap();
+    std::fs::write(file("picture"), "a picture").unwrap();
+    let database = rusqlite::Connection::open(file("app.db")).unwrap();
+    database
+        .execute_batch("CREATE TABLE client (id INTEGER PRIMARY KEY)")
+        .unwrap();
+    drop(database);
+    host.0
+        .put(&file("lifeboat.toml"), "/etc/lifeboat/lifeboat.toml");
+    host.0.put(&file("picture"), "/srv/crm/uploads/picture");
+    host.0.put(&file("app.db"), "/srv/crm/app.db");
+    host.ok("chmod 600 /etc/lifeboat/lifeboat.toml");
+}
+
+#[test]
+fn a_package_that_is_installed_and_purged_unused_leaves_nothing() {
+    let Some(host) = host() else { return };
+    let before = host.files();
+    let users = host.ok("cat /etc/passwd /etc/group");
+    let installed = host.ok("dpkg -i /1.deb");
+    assert!(
+        installed.contains("next: cd /etc/lifeboat && lifeboat init"),
+        "{installed}"
+    );
+    let after = host.files();
+    let new: Vec<&String> = after.difference(&before).collect();
+    for line in [
+        "-rwxr-xr-x root /usr/bin/lifeboat",
+        "drwx------ root /etc/lifeboat",
+        "drwx------ root /var/lib/lifeboat",
+        "-rw-r--r-- root /usr/lib/systemd/system/lifeboat.service",
+        "-rw-r--r-- root /usr/share/zsh/vendor-completions/_lifeboat",
+        "-rw-r--r-- root /usr/share/doc/lifeboat/docs/restore.md",
+    ] {
+        assert!(new.iter().any(|new| *new == line), "{line}: {new:#?}");
+    }
+    let others = |line: &&&String| {
+        !line.contains(" root ") || line.contains("rw-rw") || line.contains("rwxrwx")
+    };
+    let links = |line: &&&String| line.starts_with('l');
+    let odd: Vec<_> = new
+        .iter()
+        .copied()
+        .filter(|line| others(&line) && !links(&line))
+        .collect();
+    assert!(odd.is_empty(), "{odd:#?}");
+    assert_eq!(host.ok("cat /etc/passwd /etc/group"), users);
+    let purged = host.ok("dpkg --purge lifeboat");
+    assert!(!purged.contains("These stay"), "{purged}");
+    let left = host.files();
+    let left: Vec<_> = left.symmetric_difference(&before).collect();
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+#[test]
+fn what_is_installed_is_whole() {
+    let Some(host) = host() else { return };
+    host.ok("dpkg -i /1.deb");
+    host.ok("dpkg --verify lifeboat && dpkg --audit");
+    let enabled = host.run("systemctl is-enabled lifeboat.service lifeboat-run.timer");
+    assert_eq!(enabled.stdout, "disabled\ndisabled\n", "{enabled}");
+    let units = UNITS
+        .map(|name| format!("/usr/lib/systemd/system/{name}"))
+        .join(" ");
+    let verified = host.run(&format!("systemd-analyze verify --man=no {units}"));
+    assert_eq!(
+        (verified.code, verified.stderr.as_str()),
+        (0, ""),
+        "{verified}"
+    );
+    for service in ["lifeboat.service", "lifeboat-run.service"] {
+        let security = "systemd-analyze security --no-pager --offline=true";
+        host.ok(&format!("{security} --threshold={EXPOSURE_MAX} {service}"));
+    }
+    // Man pages of all commands, as this program writes them.
+    host.ok("lifeboat man --output /pages");
+    let pages = host.ok("cd /pages; ls | sed 's/$/.gz/'");
+    assert_eq!(host.ok("cd /usr/share/man/man1; ls lifeboat*"), pages);
+    host.ok(
+        "cd /pages; for page in *; do gunzip -c /usr/share/man/man1/$page.gz | cmp - $page; done",
+    );
+    let named = host.ok("cat /usr/lib/systemd/system/lifeboat*");
+    for page in named
+        .lines()
+        .filter_map(|line| line.strip_prefix("Documentation=man:"))
+    {
+        let page = page.replace("(1)", ".1.gz");
+        assert!(
+            host.is_there(&format!("/usr/share/man/man1/{page}")),
+            "{page}"
+        );
+    }
+    let completed = "COMP_WORDS=(lifeboat evid) COMP_CWORD=1; _lifeboat lifeboat evid lifeboat; echo ${COMPREPLY[*]}";
+    let completions = "/usr/share/bash-completion/completions/lifeboat";
+    let completed = host.ok(&format!("bash -c '. {completions}; {completed}'"));
+    assert_eq!(completed, "evidence\n");
+}
+
+#[test]
+fn what_is_kept_is_kept_through_an_upgrade_a_removal_and_a_purge() {
+    let Some(host) = host() else { return };
+    host.ok("dpkg -i /1.deb");
+    set_up(&host);
+    host.ok("lifeboat backup && lifeboat verify && lifeboat drill");
+    // The usual configuration needs no other units than those that ship.
+    host.ok("lifeboat init --systemd");
+    host.ok("cd /usr/lib/systemd/system; for unit in lifeboat*; do cmp $unit /etc/systemd/system/$unit; done");
+    host.ok("rm /etc/systemd/system/lifeboat*; systemctl enable lifeboat-run.timer");
+    let key = host.ok("sha256sum /var/lib/lifeboat/signing.key");
+    let points = host.ok("lifeboat --json points");
+    let is_kept = |programs: bool| {
+        assert_eq!(host.ok("sha256sum /var/lib/lifeboat/signing.key"), key);
+        host.ok(
+            "test -f /etc/lifeboat/lifeboat.toml && test -d /var/backups/lifeboat/lifeboat/points",
+        );
+        assert_eq!(host.is_there("/usr/bin/lifeboat"), programs);
+    };
+    let upgraded = host.ok("dpkg -i /2.deb");
+    assert!(!upgraded.contains("next:"), "{upgraded}");
+    is_kept(true);
+    assert_eq!(
+        host.ok("systemctl is-enabled lifeboat-run.timer"),
+        "enabled\n"
+    );
+    assert_eq!(host.ok("lifeboat --json points"), points);
+    host.ok("dpkg --remove lifeboat");
+    is_kept(false);
+    assert!(host.is_there("/var/lib/lifeboat/catalog.db"));
+    let purged = host.ok("dpkg --purge lifeboat");
+    is_kept(false);
+    for line in [
+        "/etc/lifeboat",
+        "/var/lib/lifeboat",
+        "/var/backups/lifeboat",
+    ] {
+        assert!(
+            purged.contains(&format!("lifeboat:   {line}\n")),
+            "{purged}"
+        );
+    }
+    let stays = host.ok("ls -A /var/lib/lifeboat");
+    assert_eq!(stays, "evidence\nsigning.key\n");
+    let wants = host.ok("find /etc/systemd /var/lib/systemd/deb-systemd-helper* -name 'lifeboat*'");
+    assert_eq!(wants, "");
+    // What stayed is enough: the same points, with the same signer, are trusted as before.
+    host.ok("dpkg -i /1.deb && lifeboat verify && lifeboat evidence verify && lifeboat gate");
+}
