@@ -66,6 +66,7 @@ mod prune;
 mod prune_marks;
 mod prune_stores;
 mod public;
+mod read_only;
 mod repo;
 mod repo_backup;
 mod repo_change;

@@ -259,6 +259,15 @@ impl<'a> Checked<'a> {
         )
     }
 
+    /// The proof of a live SQLite database. It is copied first, as for a backup: whoever uses it may write
+    /// meanwhile, and its directory may be read-only.
+    fn observe_live(&self, path: &Path) -> Result<Proof> {
+        sqlite::must_exist(path)?;
+        let copy = sqlite::Spool::new(&self.context.state.scratch());
+        sqlite::backup(path, copy.path())?;
+        sqlite::observe(copy.path())
+    }
+
     /// Compares what was captured with the live source: a backup of the wrong database must not
     /// pass for ever.
     fn live(&self, name: Subject, source: &str, tolerance: Percent) -> Result<CheckResult> {
@@ -269,7 +278,7 @@ impl<'a> Checked<'a> {
             )
         })?;
         let counts_live = match source::live(&config.kind)? {
-            Live::File(path) => counts(&sqlite::observe(&path)?),
+            Live::File(path) => counts(&self.observe_live(&path)?),
             Live::Database(database) => database.row_counts(&self.context.scrubber)?,
             Live::Tree { .. } | Live::Bucket(_) | Live::Nowhere(_) => {
                 return Err(Error::new(

@@ -1,13 +1,15 @@
 //! Copies a live SQLite database consistently, with SQLite's own backup interface.
 //!
 //! Guarantees: the copy is one instant of the database, whatever writes to it; the database is
-//! opened read-only, never created and never written to. Writers of a database in rollback mode
-//! wait while it is copied; those of one in WAL mode do not.
+//! opened read-only, never created and never written to. Where its directory may not be written, a
+//! database in WAL mode that nobody has open is copied as a file. Writers of a database in rollback
+//! mode wait while it is copied; those of one in WAL mode do not.
 //!
 //! POSIX locks belong to a process and are released when *any* descriptor of the file is closed. In
 //! this process, therefore, nothing may open a database file by itself while SQLite has it open:
 //! [`read_header`] and [`Claim`] keep count.
 
+use super::Spool;
 use crate::cancel;
 use crate::error::{Code, Error, Result};
 use rusqlite::backup::{Backup, StepResult};
@@ -136,16 +138,29 @@ pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
     options
         .open(spool)
         .map_err(|error| Error::io(format!("{} cannot be made", spool.display()), &error))?;
-    match backup_pages(path, spool) {
-        Err(error) if needs_recovery(&error) => {
+    let deadline = Instant::now() + Duration::from_secs(BUSY_SECONDS_MAX);
+    loop {
+        let error = match backup_pages(path, spool) {
+            Ok(()) => return Ok(Vec::new()),
+            Err(error) => error,
+        };
+        if needs_recovery(&error) {
             roll_back_copy(path, spool)?;
-            Ok(vec![format!(
+            return Ok(vec![format!(
                 "{} has an unfinished transaction left by a crash: it was rolled back in the copy",
                 path.display()
-            )])
+            )]);
         }
-        Err(error) => Err(explain(path, &error)),
-        Ok(()) => Ok(Vec::new()),
+        if !cannot_be_joined(path, &error) {
+            return Err(explain(path, &error));
+        }
+        if copy_closed(path, spool)? {
+            return Ok(Vec::new());
+        }
+        if cancel::requested() || Instant::now() >= deadline {
+            return Err(explain(path, &error));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -198,6 +213,55 @@ fn roll_back_copy(path: &Path, spool: &Path) -> Result<()> {
     Connection::open_with_flags(spool, flags)
         .and_then(|copy| copy.query_row("select count(*) from sqlite_schema", [], |_| Ok(())))
         .map_err(|error| explain(path, &error))
+}
+
+/// Whether an error comes from a database in WAL mode that no other process has open, where its directory
+/// may not be written: to open it, SQLite would have to make files beside it.
+fn cannot_be_joined(path: &Path, error: &rusqlite::Error) -> bool {
+    let here = rustix::fs::CWD;
+    let may = |path: &Path, how| {
+        rustix::fs::accessat(here, path, how, rustix::fs::AtFlags::EACCESS).is_ok()
+    };
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let directory = real.parent().unwrap_or(Path::new("/"));
+    error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+        && may(path, rustix::fs::Access::READ_OK)
+        && !may(directory, rustix::fs::Access::WRITE_OK)
+}
+
+/// Copies a database in WAL mode that no other process has open, with the log that a crash may have left:
+/// first the files, then what they hold into `spool`, as from a live one. `false` if they changed meanwhile
+/// or this process has the database open elsewhere: another try decides.
+fn copy_closed(path: &Path, spool: &Path) -> Result<bool> {
+    let still = Spool::new(spool.parent().unwrap_or(Path::new("/")));
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let wal = companion(&real, "-wal");
+    let look = || {
+        // Whoever opens the database makes both, and writes to the first alone until it is full.
+        let files = [real.clone(), wal.clone(), companion(&real, "-shm")];
+        files.map(|file| {
+            let stat = rustix::fs::stat(file).ok()?;
+            Some((stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec))
+        })
+    };
+    let before = look();
+    let logged = before.get(1).is_some_and(Option::is_some);
+    {
+        // As long as this guard is held, no connection can be opened in this process.
+        let open = open_databases();
+        if open.values().sum::<usize>() > 1 {
+            return Ok(false);
+        }
+        copy_bytes(&real, still.path())?;
+        if logged {
+            copy_bytes(&wal, &companion(still.path(), "-wal"))?;
+        }
+    }
+    if look() != before {
+        return Ok(false);
+    }
+    backup_pages(still.path(), spool).map_err(|error| explain(path, &error))?;
+    Ok(true)
 }
 
 /// Copies a file into the private scratch directory.
@@ -261,6 +325,7 @@ pub(crate) fn examine(path: &Path) -> Result<String> {
     };
     match mode() {
         Err(error) if needs_recovery(&error) => Ok("unknown, after a crash".into()),
+        Err(error) if cannot_be_joined(path, &error) => Ok("wal".into()),
         mode => mode.map_err(|error| explain(path, &error)),
     }
 }

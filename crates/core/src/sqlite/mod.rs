@@ -176,7 +176,8 @@ pub fn observe(path: &Path) -> Result<Proof> {
     })
 }
 
-fn must_exist(path: &Path) -> Result<()> {
+/// Fails if nothing is at `path`.
+pub(crate) fn must_exist(path: &Path) -> Result<()> {
     let found = std::fs::metadata(path);
     found.map(drop).map_err(|error| {
         Error::new(
