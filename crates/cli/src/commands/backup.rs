@@ -40,7 +40,7 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<Exit> {
         None => {
             match report.unchanged {
                 true => show_unchanged(run.out, &report),
-                false => show(run.out, &report),
+                false => show(run, &report),
             }
             Ok(report.exit())
         }
@@ -60,7 +60,8 @@ fn show_unchanged(out: &Printer, report: &Report) {
     }
 }
 
-fn show(out: &Printer, report: &Report) {
+fn show(run: &Run<'_>, report: &Report) {
+    let out = run.out;
     let stored: u64 = report
         .artifacts
         .iter()
@@ -108,5 +109,5 @@ fn show(out: &Printer, report: &Report) {
             report.point
         ));
     }
-    out.line(format!("next: lifeboat drill --point {}", report.point));
+    run.next(out, &format!("drill --point {}", report.point));
 }

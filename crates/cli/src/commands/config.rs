@@ -32,6 +32,9 @@ pub fn run(run: &Run<'_>, command: ConfigCommand) -> Result<Exit> {
                 if wrong == 0 {
                     out.line(format!("{} is valid", config.origin.display()));
                 }
+                if findings.count(Severity::Error) == 0 {
+                    run.next(out, "doctor");
+                }
             })?;
             Ok(findings.exit(Exit::Usage))
         }

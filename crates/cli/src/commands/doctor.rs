@@ -2,8 +2,10 @@
 
 use super::Run;
 use crate::output::{self, Printer};
+use lifeboat_core::config::Config;
 use lifeboat_core::doctor;
 use lifeboat_core::finding::{Finding, Findings, Severity};
+use lifeboat_core::job;
 use lifeboat_core::{Exit, Result};
 
 pub fn run(run: &Run<'_>) -> Result<Exit> {
@@ -15,12 +17,26 @@ pub fn run(run: &Run<'_>) -> Result<Exit> {
     run.answer(&findings, |out| {
         show(out, &findings);
         out.line(summary(&findings));
+        match findings.count(Severity::Error) {
+            0 if !job::begun(&context).backed_up => run.next(out, &backup(&context.config)),
+            0 => {}
+            _ => out.line("next: mend what is wrong, and run lifeboat doctor again"),
+        }
     })?;
     let error = match unsound.exit(Exit::Usage) {
         Exit::Done => Exit::Failed,
         unsound => unsound,
     };
     Ok(findings.exit(error))
+}
+
+/// The words of a backup: of the first plan, where there are several.
+fn backup(config: &Config) -> String {
+    let mut plans = config.plan.keys();
+    match (plans.next(), plans.next()) {
+        (Some(first), Some(_)) => format!("backup {first}"),
+        _ => "backup".to_owned(),
+    }
 }
 
 /// Prints findings: what is wrong stands last, where it is seen.

@@ -3,6 +3,7 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, Printer};
+use lifeboat_core::context::Context;
 use lifeboat_core::drill::{self, Options};
 use lifeboat_core::evidence::{Appended, Record, Verdict};
 use lifeboat_core::history::JobKind;
@@ -31,8 +32,20 @@ pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<Exit> {
         let warnings = report.warnings.iter();
         warnings.for_each(|warning| out.line(format!("note: {warning}")));
         show_evidence(out, &report.evidence);
+        next(run, out, &context, record);
     })?;
     Ok(report.exit())
+}
+
+/// What comes next: to let it run by itself, or to find out which copies are damaged.
+fn next(run: &Run<'_>, out: &Printer, context: &Context, record: &Record) {
+    match (record.outcome, record.points.first()) {
+        (Verdict::Verified | Verdict::Restored, _) if !job::begun(context).by_itself => {
+            run.next(out, "init --systemd   lets it run by itself");
+        }
+        (Verdict::Failed, Some(point)) => run.next(out, &format!("verify {}", point.point)),
+        _ => {}
+    }
 }
 
 /// Says how to see the differences that the text of a record does not show, where there are any.

@@ -5,9 +5,10 @@ mod units;
 use super::Run;
 use crate::args::Init;
 use crate::output::Printer;
-use lifeboat_core::discover::{self, Document, Found, Proposal};
+use lifeboat_core::discover::{self, Document, Found, Missing, Proposal};
 use lifeboat_core::host::host;
 use lifeboat_core::place;
+use lifeboat_core::shell::quote;
 use lifeboat_core::{Code, Error, Exit, Result};
 use std::path::Path;
 
@@ -81,11 +82,46 @@ fn show(out: &Printer, file: &Path, found: &Found, proposal: &Proposal) {
         out.line(format!("not seen     {unread}"));
     }
     out.line(format!(
-        "\n{} is written. Read it, then fill in:",
+        "\n{} is written: read it, and correct it.",
         file.display()
     ));
-    for missing in &proposal.missing {
-        out.line(format!("  {}: {}", missing.reference, missing.now));
+    let is_there = |missing: &Missing| {
+        let path = missing.reference.trim_start_matches("file:");
+        Path::new(path).exists()
+    };
+    let mut make = proposal.missing.iter().filter(|m| !is_there(m));
+    let make: Vec<&String> = make.by_ref().filter_map(|m| m.make.as_ref()).collect();
+    if !make.is_empty() {
+        out.line("\nnext, make the keys that backups are encrypted with:");
+        make.iter()
+            .for_each(|command| out.line(format!("  {command}")));
     }
-    out.line("Then run lifeboat doctor.");
+    let mut secrets = proposal
+        .missing
+        .iter()
+        .filter(|m| m.make.is_none())
+        .peekable();
+    if secrets.peek().is_some() {
+        let file = quote(&proposal.secrets.to_string_lossy());
+        out.line(format!(
+            "\nnext, put the secrets into {file}, as NAME='value':"
+        ));
+        for missing in secrets {
+            let name = missing.reference.trim_start_matches("env:");
+            out.line(format!("  {name}: now {}", missing.now));
+        }
+        out.line("let nobody else read it, and give them to the commands that follow:");
+        out.line(format!("  chmod 600 {file}; set -a; . {file}; set +a"));
+    }
+    // Where a configuration is looked for without being named.
+    let found = [
+        "lifeboat.toml",
+        "./lifeboat.toml",
+        "/etc/lifeboat/lifeboat.toml",
+    ];
+    let named = match found.iter().any(|known| file == Path::new(known)) {
+        true => String::new(),
+        false => format!(" --config {}", quote(&file.to_string_lossy())),
+    };
+    out.line(format!("\nnext: lifeboat{named} doctor"));
 }

@@ -161,6 +161,16 @@ impl Run<'_> {
         }
     }
 
+    /// Names the command that comes next, of this configuration.
+    pub fn next(&self, out: &Printer, words: &str) {
+        let config = self.cli.config.as_ref();
+        let config = config.map(|path| format!(" --config {}", quote(&path.to_string_lossy())));
+        out.line(format!(
+            "next: lifeboat{} {words}",
+            config.unwrap_or_default()
+        ));
+    }
+
     /// Tells the operator of something that is no result.
     pub fn warn(&self, message: &str) {
         self.reporter.warn(message);

@@ -5,10 +5,11 @@ use crate::args;
 use crate::output::Printer;
 use lifeboat_core::amount;
 use lifeboat_core::cold::Want;
+use lifeboat_core::context::Context;
 use lifeboat_core::history::JobKind;
 use lifeboat_core::job;
 use lifeboat_core::point::Selector;
-use lifeboat_core::verify::{self, Soundness, VerifiedObject, VerifiedPoint, Which};
+use lifeboat_core::verify::{self, Soundness, Verified, VerifiedObject, VerifiedPoint, Which};
 use lifeboat_core::{Code, Error, Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
@@ -39,8 +40,30 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
         verified.points.iter().for_each(|point| show(out, point));
         let others = verified.instructions.iter().chain(&verified.unread);
         others.for_each(|object| show_unsound(out, object));
+        if !context.is_passing() {
+            next(run, out, &context, &verified);
+        }
     })?;
     Ok(verified.exit())
+}
+
+/// What comes next: a drill, until schedules are followed here, or another copy of what is not whole.
+fn next(run: &Run<'_>, out: &Printer, context: &Context, verified: &Verified) {
+    let all = verified.points.iter();
+    let unsound = |object: &&VerifiedObject| {
+        matches!(object.outcome, Soundness::Damaged | Soundness::Missing)
+    };
+    let wrong = all
+        .clone()
+        .find_map(|point| Some((point, point.objects.iter().find(unsound)?)));
+    match wrong {
+        Some((point, object)) if context.config.store.len() > 1 => {
+            run.next(out, &format!("copy {} --to {}", point.point, object.store));
+        }
+        Some(_) => run.next(out, "backup   takes another point"),
+        None if all.len() > 0 && !job::begun(context).by_itself => run.next(out, "drill"),
+        None => {}
+    }
 }
 
 fn percent(text: &str) -> Result<u8> {

@@ -39,7 +39,9 @@ mod tests {
             missing: vec![Missing {
                 reference: "env:CRM_DB_PASSWORD".to_owned(),
                 now: "in /srv/crm/.env".to_owned(),
+                make: None,
             }],
+            secrets: "/etc/lifeboat/secrets.env".into(),
         };
         let expected = r#"{
   "schema": 1,
@@ -59,7 +61,8 @@ mod tests {
   "missing": [
     {
       "reference": "env:CRM_DB_PASSWORD",
-      "now": "in /srv/crm/.env"
+      "now": "in /srv/crm/.env",
+      "make": null
     }
   ]
 }"#;

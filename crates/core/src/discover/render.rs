@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A valid configuration, and the secrets that must be supplied before it works.
 #[derive(Debug, Clone, Serialize)]
@@ -17,6 +17,9 @@ pub struct Proposal {
     pub text: String,
     /// Secrets that it refers to and that do not exist yet.
     pub missing: Vec<Missing>,
+    /// The file for those that come from the environment.
+    #[serde(skip)]
+    pub secrets: PathBuf,
 }
 
 /// A secret to be supplied.
@@ -24,8 +27,10 @@ pub struct Proposal {
 pub struct Missing {
     /// Reference in the configuration: `env:CRM_DB_PASSWORD`.
     pub reference: String,
-    /// Present place of its value, or a way to make it.
+    /// Present place of its value.
     pub now: String,
+    /// The command that makes it, if it is not there yet.
+    pub make: Option<String>,
 }
 
 /// Writes a configuration that suits what was found, and parses it to check that it is valid.
@@ -33,6 +38,7 @@ pub fn render(found: &Found, host: &str) -> Result<Proposal> {
     let mut writer = Writer::new(found, host);
     // Writing to a string does not fail.
     let _ = writer.all();
+    let secrets = found.root.join(SECRETS);
     let (text, missing) = (writer.out, writer.missing);
     Config::parse(&text, Path::new("/etc/lifeboat/lifeboat.toml")).map_err(|error| {
         Error::new(
@@ -42,13 +48,19 @@ pub fn render(found: &Found, host: &str) -> Result<Proposal> {
         .cause(error)
         .hint("write the configuration by hand, beginning with docs/configuration.md")
     })?;
-    Ok(Proposal { text, missing })
+    Ok(Proposal {
+        text,
+        missing,
+        secrets,
+    })
 }
 
 /// Files below the root: public keys that the proposed stores encrypt to, and the private keys to
 /// decrypt with.
 const RECIPIENTS: &str = "etc/lifeboat/recipients.txt";
 const IDENTITY: &str = "etc/lifeboat/identity.txt";
+/// File below the root: the environment that `env:` refers to.
+const SECRETS: &str = "etc/lifeboat/secrets.env";
 
 struct Writer<'a> {
     found: &'a Found,
@@ -150,7 +162,7 @@ impl<'a> Writer<'a> {
             _ => name_of(self.host, &mut BTreeSet::new()),
         };
         let (recipients, identity) = (self.at(RECIPIENTS), self.at(IDENTITY));
-        let (directory, secrets) = (self.at("etc/lifeboat"), self.at("etc/lifeboat/secrets.env"));
+        let (directory, secrets) = (self.at("etc/lifeboat"), self.at(SECRETS));
         self.comment(&format!(
             "A proposal by `lifeboat init`: what it found on this host, and where its secrets are now. No secret is in\n\
              this file. Read it from top to bottom, correct it, then\n\n\
@@ -160,11 +172,10 @@ impl<'a> Writer<'a> {
              \x20      age-keygen -y {identity} > {recipients}\n\
              \x20 2. put the secrets, every env: below, as NAME='value' into {secrets} (mode 0600; it is\n\
              \x20    empty where there are none); each has a note where its value is now. Then: set -a; . {secrets}; set +a\n\
-             \x20 3. lifeboat config check; lifeboat doctor; lifeboat backup --reason first; lifeboat drill\n\
-             \x20 4. let cron run the schedules, by lines like these in /etc/cron.d/lifeboat; it mails what fails:\n\
+             \x20 3. lifeboat doctor; lifeboat backup; lifeboat drill: each says what comes next\n\
+             \x20 4. let it run by itself: lifeboat init --systemd; or by cron, which mails what fails. /etc/cron.d/lifeboat:\n\
              \x20      PATH=/usr/local/bin:/usr/bin:/bin\n\
-             \x20      30 2 * * * root set -a; . {secrets}; exec lifeboat --config {directory}/lifeboat.toml -q backup\n\
-             \x20      0 4 * * 0 root set -a; . {secrets}; exec lifeboat --config {directory}/lifeboat.toml -q drill\n\
+             \x20      */10 * * * *  root  set -a; . {secrets}; exec flock -n /run/lifeboat-run.lock lifeboat -q run\n\
              \x20 5. export a recovery kit: lifeboat kit export -o kit.age --passphrase file:PATH"
         ))?;
         let applications = self.found.applications.len();
@@ -204,7 +215,7 @@ impl<'a> Writer<'a> {
         writeln!(self.out)
     }
 
-    fn needs(&mut self, reference: &str, now: String) {
+    fn needs(&mut self, reference: &str, now: String, make: Option<String>) {
         if !self
             .missing
             .iter()
@@ -213,6 +224,7 @@ impl<'a> Writer<'a> {
             self.missing.push(Missing {
                 reference: reference.to_owned(),
                 now,
+                make,
             });
         }
     }
@@ -250,7 +262,7 @@ impl<'a> Writer<'a> {
             let reference = format!("env:{}_PASSWORD", variable(name));
             writeln!(self.out, "{mark}password = \"{reference}\"   # now {now}")?;
             if known && complete {
-                self.needs(&reference, now.to_string());
+                self.needs(&reference, now.to_string(), None);
             }
         }
         writeln!(self.out)?;
@@ -445,11 +457,15 @@ impl<'a> Writer<'a> {
         )?;
         self.needs(
             &format!("file:{identity}"),
-            format!("make it: install -d -m 700 {directory} && age-keygen -o {identity}"),
+            "not there yet".to_owned(),
+            Some(format!(
+                "install -d -m 700 {directory} && age-keygen -o {identity}"
+            )),
         );
         self.needs(
             &recipients,
-            format!("then: age-keygen -y {identity} > {recipients}"),
+            "not there yet".to_owned(),
+            Some(format!("age-keygen -y {identity} > {recipients}")),
         );
         self.comment(&format!(
             "Off site. Give these credentials put, get and list only, and turn on versioning or object lock; then add \"offsite\" to the stores\n\

@@ -220,6 +220,26 @@ pub fn report(context: &Context, period: Period, until: Option<Timestamp>) -> Re
     report::gather(context, jobs, desk.outbox(), &window)
 }
 
+/// How far this host has come with an application, as far as its history tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// A backup was taken.
+    pub backed_up: bool,
+    /// A schedule was followed, by `run` or the daemon.
+    pub by_itself: bool,
+}
+
+/// Looks in the history how far this host has come. Nothing is known without one.
+pub fn begun(context: &Context) -> Begun {
+    let app = &context.config.app;
+    let jobs = history(context).and_then(|history| history.jobs(&app.name, &app.environment));
+    let jobs = jobs.unwrap_or_default();
+    Begun {
+        backed_up: jobs.iter().any(|job| job.kind == crate::history::JobKind::Backup),
+        by_itself: jobs.iter().any(|job| job.slot.is_some()),
+    }
+}
+
 /// The newest jobs of an application, at most so many.
 pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
     let app = &context.config.app;

@@ -135,5 +135,6 @@ fn tell(out: &Printer, document: &Document<'_>, directory: &Path) {
     out.line("\nnext: systemctl daemon-reload, and then one of the two:");
     out.line("  systemctl enable --now lifeboat.service     stays, and does what is due");
     out.line("  systemctl enable --now lifeboat-run.timer   looks every ten minutes");
+    out.line("then see what runs when: lifeboat status");
     out.line("A live restore is run by hand, outside of these units: lifeboat restore.");
 }

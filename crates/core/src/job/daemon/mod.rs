@@ -383,10 +383,12 @@ impl Daemon {
             count => format!(", {} refused", amount::count(count, "configuration")),
         };
         let next = self.applications.iter().filter_map(|app| app.next).min();
-        let next = next.map_or_else(
-            || "nothing is scheduled".to_owned(),
-            |at| format!("next at {at}"),
-        );
+        let next = match next {
+            None => "nothing is scheduled".to_owned(),
+            // Before its first turn.
+            Some(at) if at == Timestamp::MIN => "looking what is due".to_owned(),
+            Some(at) => format!("next at {at}"),
+        };
         let applications = amount::count(self.applications.len(), "application");
         match running.len() {
             0 => format!("{applications}, {next}{refused}"),
