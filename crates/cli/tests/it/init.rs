@@ -1,6 +1,6 @@
 //! `init` looks at a prepared host, and what it writes works once the secrets are filled in.
 
-use crate::support::{App, age_key};
+use crate::support::{App, LIFEBOAT, age_key};
 use lifeboat_testkit::postgres::PostgresServer;
 use std::os::unix::fs::PermissionsExt;
 
@@ -123,4 +123,88 @@ fn it_replaces_nothing_unasked_and_prints_on_request() {
     // The host the tests run on, whatever is on it.
     app.ok(&["init", "--output", "real.toml"]);
     app.ok(&["--config", "real.toml", "config", "check"]);
+}
+
+/// What `init --systemd` says, of a configuration of its own.
+#[test]
+fn units_are_written_for_the_configuration_that_is_there() {
+    let app = App::basic();
+    app.edit("[plan.main]", "[plan.main]\nbefore = [[\"true\"]]");
+    std::fs::create_dir(app.path("units")).unwrap();
+    let made = app.json(&["init", "--systemd", "--output", "units"]);
+    let names = [
+        "lifeboat-run.service",
+        "lifeboat-run.timer",
+        "lifeboat.service",
+    ];
+    assert_eq!(app.listing("units"), names);
+    let path = |name: &str| app.path(name).display().to_string();
+    assert_eq!(
+        made["writable"],
+        serde_json::json!([path("state"), path("store")])
+    );
+    assert_eq!(made["absent"], made["writable"]);
+    assert_eq!(made["commands"], serde_json::json!(["plan.main.before"]));
+    assert_eq!(made["environment"], path("secrets.env"));
+    let service = std::fs::read_to_string(app.path("units/lifeboat.service")).unwrap();
+    for line in [
+        format!(
+            "ExecStart={LIFEBOAT} --config {} daemon",
+            path("lifeboat.toml")
+        ),
+        format!("ReadWritePaths=-{} -{}", path("state"), path("store")),
+    ] {
+        assert!(
+            service.lines().any(|known| known == line),
+            "{line}\n{service}"
+        );
+    }
+    let mode = app
+        .path("units/lifeboat.service")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o644);
+    // The same again changes nothing; another one is not replaced unasked, nor is a part of them.
+    app.ok(&["init", "--systemd", "--output", "units"]);
+    app.backup();
+    let told = app.ok(&["init", "--systemd", "--output", "units"]);
+    told.says(&["systemctl enable --now", "runs inside  plan.main.before"]);
+    told.never_says(&["install -d"]);
+    app.edit("\"{root}/store\"", "\"{root}/elsewhere\"");
+    let refusal = app.refuses(1, "target", &["init", "--systemd", "--output", "units"]);
+    refusal
+        .names(&["units/lifeboat.service"])
+        .advises(&["--force"]);
+    assert_eq!(
+        std::fs::read_to_string(app.path("units/lifeboat.service")).unwrap(),
+        service
+    );
+    let printed = app.ok(&["init", "--systemd", "--output", "-"]).stdout;
+    assert!(
+        printed.contains("/elsewhere")
+            && printed.contains("# /etc/systemd/system/lifeboat.service")
+    );
+    app.ok(&["init", "--systemd", "--output", "units", "--force"])
+        .says(&["install -d -m 700"]);
+    app.refuses(1, "target", &["init", "--systemd", "--output", "nowhere"]);
+    // Of several applications, in one unit.
+    app.write(
+        "conf.d/a.toml",
+        &std::fs::read(app.path("lifeboat.toml")).unwrap(),
+    );
+    let several = app.json(&["--config", "conf.d", "init", "--systemd", "--output", "-"]);
+    assert_eq!(several["environment"], path("secrets.env"));
+    assert!(
+        several["units"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("/conf.d daemon")
+    );
+    app.write("conf.d/b.toml", b"version = 1\n");
+    app.exits(
+        2,
+        &["--config", "conf.d", "init", "--systemd", "--output", "-"],
+    );
 }

@@ -87,6 +87,7 @@ mod sftp;
 mod signals;
 mod smoke;
 mod state;
+mod stranger;
 mod strangers;
 mod support;
 mod swap_killed;

@@ -235,7 +235,9 @@ pub fn begun(context: &Context) -> Begun {
     let jobs = history(context).and_then(|history| history.jobs(&app.name, &app.environment));
     let jobs = jobs.unwrap_or_default();
     Begun {
-        backed_up: jobs.iter().any(|job| job.kind == crate::history::JobKind::Backup),
+        backed_up: jobs
+            .iter()
+            .any(|job| job.kind == crate::history::JobKind::Backup),
         by_itself: jobs.iter().any(|job| job.slot.is_some()),
     }
 }
