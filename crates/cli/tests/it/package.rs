@@ -1,5 +1,5 @@
 //! The Debian package: made from the program under test, installed, used, upgraded, removed and purged in
-//! a Debian of its own.
+//! a Debian of its own; and its units, under a systemd of their own.
 
 use crate::support::{LIFEBOAT, Output, run};
 use lifeboat_testkit::debian::Debian;
@@ -52,7 +52,10 @@ impl Host {
     /// Runs a line of shell, which must succeed; what it prints.
     fn ok(&self, line: &str) -> String {
         let output = self.run(line);
-        assert_eq!(output.code, 0, "{line}\n{output}");
+        if output.code != 0 {
+            let journal = self.run("journalctl --no-pager -n 30 2>&1 || true");
+            panic!("{line}\n{output}\n{}", journal.stdout);
+        }
         output.stdout
     }
 
@@ -92,7 +95,7 @@ fn set_up(host: &Host) {
     std::fs::write(file("picture"), "a picture").unwrap();
     let database = rusqlite::Connection::open(file("app.db")).unwrap();
     database
-        .execute_batch("CREATE TABLE client (id INTEGER PRIMARY KEY)")
+        .execute_batch("PRAGMA journal_mode = wal; CREATE TABLE client (id INTEGER PRIMARY KEY)")
         .unwrap();
     drop(database);
     host.0
@@ -234,4 +237,87 @@ fn what_is_kept_is_kept_through_an_upgrade_a_removal_and_a_purge() {
     assert_eq!(wants, "");
     // What stayed is enough: the same points, with the same signer, are trusted as before.
     host.ok("dpkg -i /1.deb && lifeboat verify && lifeboat evidence verify && lifeboat gate");
+}
+
+/// A host with systemd, whose package is installed and set up; none where there can be no systemd.
+fn booted() -> Option<Host> {
+    let mut host = host()?;
+    host.ok("dpkg -i /1.deb");
+    set_up(&host);
+    if let Err(why) = host.0.boot() {
+        eprintln!("left out: no systemd can run here: {why}");
+        return None;
+    }
+    Some(host)
+}
+
+/// A plan more.
+const SECOND: &str =
+    r#"plan.second = { schedule = "0 7 * * *", sources = ["files"], stores = ["disk"] }"#;
+
+/// A file that only a program with privileges can restore as it was.
+const HARD: &str =
+    "chown 1234:5678 /srv/crm/uploads/picture && chmod 4750 /srv/crm/uploads/picture";
+
+#[test]
+fn a_backup_and_a_drill_succeed_in_the_units_and_nothing_else_can_be_written() {
+    let Some(host) = booted() else { return };
+    host.ok(HARD);
+    let drill = "drill.weekly = { schedule = \"0 3 * * 0\", plans = [\"daily\"], checks = [{ live = \"db\" }] }";
+    host.ok(&format!("echo '{drill}' >>/etc/lifeboat/lifeboat.toml"));
+    let before = host.ok("ls -lR /srv; sha256sum /srv/crm/app.db");
+    // By the timer's service first, then by the daemon, which takes the place of the timer.
+    host.ok("systemctl start lifeboat-run.timer lifeboat-run.service");
+    host.ok("lifeboat gate && lifeboat status --check");
+    assert_eq!(host.ok("ls -lR /srv; sha256sum /srv/crm/app.db"), before);
+    host.ok("systemctl start lifeboat.service");
+    let timer = host.run("systemctl is-active --quiet lifeboat-run.timer");
+    assert_ne!(timer.code, 0);
+    host.ok(&format!("echo '{SECOND}' >>/etc/lifeboat/lifeboat.toml"));
+    host.ok("systemctl reload lifeboat.service");
+    // A plan that never ran is due at once.
+    let taken = "lifeboat --json points | grep -q '\"plan\": \"second\"'";
+    host.ok(&format!(
+        "for n in $(seq 200); do if {taken}; then exit 0; fi; sleep 0.1; done; exit 1"
+    ));
+    host.ok("echo nonsense >>/etc/lifeboat/lifeboat.toml");
+    assert_ne!(host.run("systemctl reload lifeboat.service").code, 0);
+    host.ok("systemctl is-active --quiet lifeboat.service && systemctl stop lifeboat.service");
+    // The sandbox of the unit, around a shell.
+    let probe = "touch /var/lib/lifeboat/x /var/backups/lifeboat/x; cat /etc/shadow >/var/lib/lifeboat/read; \
+        for path in /srv/crm/x /etc/x /root/x /usr/x; do touch $path; done; mount -t tmpfs t /mnt; \
+        unshare --user true; test -e /srv/crm/app.db && touch /tmp/x";
+    let services = "/usr/lib/systemd/system";
+    host.ok(&format!(
+        "sed -e 's|^ExecStart=.*|ExecStart=-/bin/sh /probe|' {services}/lifeboat-run.service >/etc/systemd/system/probe.service
+         printf '%s' '{probe}' >/probe; systemctl daemon-reload; systemctl start probe.service"
+    ));
+    host.ok("test -e /var/lib/lifeboat/x && test -e /var/backups/lifeboat/x && test -s /var/lib/lifeboat/read");
+    for path in ["/srv/crm/x", "/etc/x", "/root/x", "/usr/x", "/tmp/x"] {
+        assert!(!host.is_there(path), "{path}");
+    }
+}
+
+#[test]
+fn an_upgrade_restarts_the_daemon_and_a_removal_stops_it() {
+    let Some(host) = booted() else { return };
+    host.ok("systemctl enable --now lifeboat.service");
+    let process = "systemctl show --property MainPID --value lifeboat.service";
+    let before = host.ok(process);
+    host.ok("dpkg -i /2.deb");
+    host.ok("systemctl is-active --quiet lifeboat.service");
+    assert_ne!(host.ok(process), before);
+    host.ok("dpkg --remove lifeboat");
+    assert_ne!(
+        host.run("systemctl is-active --quiet lifeboat.service")
+            .code,
+        0
+    );
+    host.ok("dpkg -i /1.deb");
+    assert_eq!(
+        host.ok("systemctl is-enabled lifeboat.service"),
+        "enabled\n"
+    );
+    host.ok("dpkg --purge lifeboat");
+    assert_ne!(host.run("systemctl is-enabled lifeboat.service").code, 0);
 }
