@@ -321,3 +321,15 @@ fn an_upgrade_restarts_the_daemon_and_a_removal_stops_it() {
     host.ok("dpkg --purge lifeboat");
     assert_ne!(host.run("systemctl is-enabled lifeboat.service").code, 0);
 }
+
+/// What makes a static program possible: nothing of the system is needed that is not in the program.
+#[test]
+fn the_program_needs_its_libraries_and_nothing_else() {
+    if needs_root("change the root directory") {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/static/prove");
+    let proved = run(Command::new(script).arg(LIFEBOAT));
+    assert_eq!(proved.code, 0, "{proved}");
+    proved.says(&["prove: passed"]);
+}
