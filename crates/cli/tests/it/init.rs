@@ -189,7 +189,12 @@ fn units_are_written_for_the_configuration_that_is_there() {
     app.ok(&["init", "--systemd", "--output", "units", "--force"])
         .says(&["install -d -m 700"]);
     app.refuses(1, "target", &["init", "--systemd", "--output", "nowhere"]);
-    // Of several applications, in one unit.
+}
+
+#[test]
+fn units_for_several_applications_name_their_directory() {
+    let app = App::basic();
+    let path = |name: &str| app.path(name).display().to_string();
     app.write(
         "conf.d/a.toml",
         &std::fs::read(app.path("lifeboat.toml")).unwrap(),
