@@ -298,7 +298,7 @@ impl From<StoreError> for Error {
             ),
             StoreError::ReadOnly { .. } => (
                 Code::Store,
-                "make the store writable for this user, or choose another store",
+                "make the store writable for this user, or choose another store; in a unit of systemd, see `lifeboat init --systemd`",
             ),
             StoreError::Full { .. } => (
                 Code::Store,

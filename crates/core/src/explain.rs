@@ -44,7 +44,8 @@ pub(crate) fn without_configuration(error: Error) -> Error {
         None => hint
             .replace("in the configuration", "in the place that is given")
             .replace("make the store writable", "make it writable")
-            .replace("another store", "another place"),
+            .replace("another store", "another place")
+            .replace("; in a unit of systemd, see `lifeboat init --systemd`", ""),
     };
     error.hint(hint)
 }
