@@ -85,16 +85,24 @@ fn show(out: &Printer, file: &Path, found: &Found, proposal: &Proposal) {
         "\n{} is written: read it, and correct it.",
         file.display()
     ));
-    let is_there = |missing: &Missing| {
+    show_next(out, file, proposal);
+}
+
+/// What has to be made and filled in, as commands to type, and the command that follows.
+fn show_next(out: &Printer, file: &Path, proposal: &Proposal) {
+    let is_there = |missing: &&Missing| {
         let path = missing.reference.trim_start_matches("file:");
         Path::new(path).exists()
     };
-    let mut make = proposal.missing.iter().filter(|m| !is_there(m));
-    let make: Vec<&String> = make.by_ref().filter_map(|m| m.make.as_ref()).collect();
+    let absent = proposal.missing.iter().filter(|m| !is_there(m));
+    let make: Vec<&String> = absent.filter_map(|m| m.make.as_ref()).collect();
     if !make.is_empty() {
         out.line("\nnext, make the keys that backups are encrypted with:");
-        make.iter()
-            .for_each(|command| out.line(format!("  {command}")));
+        for command in make {
+            out.line(format!("  {command}"));
+        }
+        out.line("Copy the private key to where you find it when this host is gone: no backup");
+        out.line("can be opened without it.");
     }
     let mut secrets = proposal
         .missing
