@@ -285,7 +285,7 @@ fn a_backup_and_a_drill_succeed_in_the_units_and_nothing_else_can_be_written() {
     host.ok("systemctl is-active --quiet lifeboat.service && systemctl stop lifeboat.service");
     // The sandbox of the unit, around a shell.
     let probe = "touch /var/lib/lifeboat/x /var/backups/lifeboat/x; cat /etc/shadow >/var/lib/lifeboat/read; \
-        for path in /srv/crm/x /etc/x /root/x /usr/x; do touch $path; done; mount -t tmpfs t /mnt; \
+        for path in /srv/crm/x /etc/x /root/x /usr/x /run/x; do touch $path; done; mount -t tmpfs t /mnt; \
         unshare --user true; test -e /srv/crm/app.db && touch /tmp/x";
     let services = "/usr/lib/systemd/system";
     host.ok(&format!(
@@ -293,7 +293,14 @@ fn a_backup_and_a_drill_succeed_in_the_units_and_nothing_else_can_be_written() {
          printf '%s' '{probe}' >/probe; systemctl daemon-reload; systemctl start probe.service"
     ));
     host.ok("test -e /var/lib/lifeboat/x && test -e /var/backups/lifeboat/x && test -s /var/lib/lifeboat/read");
-    for path in ["/srv/crm/x", "/etc/x", "/root/x", "/usr/x", "/tmp/x"] {
+    for path in [
+        "/srv/crm/x",
+        "/etc/x",
+        "/root/x",
+        "/usr/x",
+        "/run/x",
+        "/tmp/x",
+    ] {
         assert!(!host.is_there(path), "{path}");
     }
 }
