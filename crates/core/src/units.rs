@@ -84,7 +84,8 @@ pub struct Written<'a> {
 /// Makes the units for these configurations, which the program at `program` reads from `given`: a file
 /// or a directory of them.
 pub fn units(configs: &[Config], program: &Path, given: &Path) -> Result<Units> {
-    let writes = Writes::of(configs);
+    let mut writes = Writes::of(configs);
+    writes.temporary |= [program, given].into_iter().any(writes::is_temporary);
     let environment = environment(given);
     let called = called(program, given)?;
     let (state, beside) = writes.state_directory();
@@ -110,7 +111,7 @@ pub fn units(configs: &[Config], program: &Path, given: &Path) -> Result<Units> 
             "ReadWritePaths" if writable.is_empty() => None,
             "ReadWritePaths" => Some(format!("{key}={}", writable.join(" "))),
             "PrivateTmp" if writes.temporary => Some(
-                "# The configuration names a path below /tmp or /var/tmp, which would be another one here.\n\
+                "# The program, the configuration or a path in it is below /tmp or /var/tmp, which would be others here.\n\
                  PrivateTmp=no"
                     .to_owned(),
             ),

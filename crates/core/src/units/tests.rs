@@ -142,6 +142,14 @@ fn the_program_and_the_configuration_are_named() {
         values(&made, "EnvironmentFile"),
         [r#""-/srv/a b/secrets.env""#; 2]
     );
+    assert_eq!(values(&made, "PrivateTmp"), ["yes"; 2]);
+    for (program, given) in [
+        ("/tmp/lifeboat", USUAL),
+        ("/usr/bin/lifeboat", "/var/tmp/l.toml"),
+    ] {
+        let made = units(&configs, Path::new(program), Path::new(given)).unwrap();
+        assert_eq!(values(&made, "PrivateTmp"), ["no"; 2], "{program} {given}");
+    }
     let odd = std::os::unix::ffi::OsStrExt::from_bytes(&b"/opt/\xff"[..]);
     let odd: &std::ffi::OsStr = odd;
     let error = units(&configs, Path::new(odd), Path::new(USUAL)).unwrap_err();

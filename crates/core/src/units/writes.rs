@@ -45,8 +45,7 @@ impl Writes {
             }));
             commands.extend(run(config));
         }
-        let temporary = |path: &PathBuf| path.starts_with("/tmp") || path.starts_with("/var/tmp");
-        let temporary = all.iter().chain(&read).any(temporary);
+        let temporary = all.iter().chain(&read).any(|path| is_temporary(path));
         let within = |path: &PathBuf| path.ancestors().skip(1).any(|above| all.contains(above));
         let directories = all.iter().filter(|path| !within(path)).cloned().collect();
         Writes {
@@ -76,6 +75,11 @@ impl Writes {
         let others = others.collect();
         (made.map(|(name, _)| name), others)
     }
+}
+
+/// Whether a path is in a directory for temporary files, which a unit may have of its own.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    path.starts_with("/tmp") || path.starts_with("/var/tmp")
 }
 
 /// Directories that jobs write, beside the state.
