@@ -269,6 +269,11 @@ fn a_backup_and_a_drill_succeed_in_the_units_and_nothing_else_can_be_written() {
     // By the timer's service first, then by the daemon, which takes the place of the timer.
     host.ok("systemctl start lifeboat-run.timer lifeboat-run.service");
     host.ok("lifeboat gate && lifeboat status --check");
+    // Owners are proved, too, which takes privileges.
+    let proved = host.ok("lifeboat --json evidence list");
+    let proved: serde_json::Value = serde_json::from_str(&proved).unwrap();
+    let limits = &proved["evidence"][0]["limits"];
+    assert_eq!(limits.as_array().map(Vec::len), Some(0), "{limits:#}");
     assert_eq!(host.ok("ls -lR /srv; sha256sum /srv/crm/app.db"), before);
     host.ok("systemctl start lifeboat.service");
     let timer = host.run("systemctl is-active --quiet lifeboat-run.timer");
