@@ -35,6 +35,11 @@ pub const DIRECTORY: &str = "/etc/systemd/system";
 /// The configuration that the program finds without being told.
 const USUAL: &str = "/etc/lifeboat/lifeboat.toml";
 
+/// Whether a unit of this name is one of these.
+pub fn is_one(name: &str) -> bool {
+    SHIPPED.iter().any(|(known, _)| *known == name)
+}
+
 /// One unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
@@ -93,7 +98,7 @@ pub fn units(configs: &[Config], program: &Path, given: &Path) -> Result<Units> 
     for path in &beside {
         writable.push(word(&format!("-{}", text(path)?)));
     }
-    let environment_word = word(&format!("-{}", text(&environment)?));
+    let environment_value = format!("-{}", environment_file(text(&environment)?));
     let line = |line: &str| {
         let Some((key, value)) = line.split_once('=') else {
             return Some(line.to_owned());
@@ -105,7 +110,7 @@ pub fn units(configs: &[Config], program: &Path, given: &Path) -> Result<Units> 
                     |rest| format!("{key}={called}{rest}"),
                 ))
             }
-            "EnvironmentFile" => Some(format!("{key}={environment_word}")),
+            "EnvironmentFile" => Some(format!("{key}={environment_value}")),
             "StateDirectory" => state.as_ref().map(|state| format!("{key}={state}")),
             "StateDirectoryMode" if state.is_none() => None,
             "ReadWritePaths" if writable.is_empty() => None,
@@ -148,14 +153,36 @@ fn environment(given: &Path) -> PathBuf {
     given.with_file_name("secrets.env")
 }
 
+/// A path as text without control characters: systemd reads their escapes in commands alone.
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| {
-        Error::new(
-            Code::Target,
-            format!("{} is not text, and a unit is", path.display()),
-        )
-        .hint("give it a name in UTF-8")
-    })
+    let refusal = |why: &str, hint: &str| {
+        let message = format!("{:?} {why}", path.display().to_string());
+        Error::new(Code::Target, message).hint(hint)
+    };
+    let text = path
+        .to_str()
+        .ok_or_else(|| refusal("is not text, and a unit is", "give it a name in UTF-8"))?;
+    if text.contains(char::is_control) {
+        return Err(refusal(
+            "has a control character, which a unit cannot name",
+            "give it a name without line breaks and tabs",
+        ));
+    }
+    Ok(text)
+}
+
+/// A text as the value of `EnvironmentFile=`: a pattern of files to the end of the line, where quotes are
+/// a part of it.
+fn environment_file(text: &str) -> String {
+    let mut value = String::new();
+    for c in text.chars() {
+        match c {
+            '*' | '?' | '[' | '\\' => value.extend(['\\', c]),
+            '%' => value.push_str("%%"),
+            c => value.push(c),
+        }
+    }
+    value
 }
 
 /// A text as one word of a unit: `%` begins a specifier there, and a backslash an escape.
@@ -169,11 +196,6 @@ fn word(text: &str) -> String {
         match c {
             '"' | '\\' => word.extend(['\\', c]),
             '%' => word.push_str("%%"),
-            c if c.is_control() => {
-                let mut bytes = [0; 4];
-                let bytes = c.encode_utf8(&mut bytes).bytes();
-                bytes.for_each(|byte| word.push_str(&format!("\\x{byte:02x}")));
-            }
             c => word.push(c),
         }
     }

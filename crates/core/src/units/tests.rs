@@ -72,6 +72,8 @@ restore = { stop = [["systemctl", "stop", "crm"]] }
     // The state lies below a store that is writable already.
     let expected = r#""-/mnt/100%%/\"disk\"" -/root/.gnupg "-/srv/backup state" -/var/lib/node"#;
     assert_eq!(values(&units, "ReadWritePaths"), [expected; 2]);
+    let shared: Vec<_> = units.writes.shared.iter().collect();
+    assert_eq!(shared, [Path::new("/var/lib/node")]);
     assert_eq!(values(&units, "StateDirectory"), [""; 0]);
     assert_eq!(values(&units, "StateDirectoryMode"), [""; 0]);
     assert_eq!(values(&units, "PrivateTmp"), ["yes"; 2]);
@@ -96,6 +98,11 @@ fn a_state_below_var_lib_is_made_by_systemd() {
         values(&units, "ReadWritePaths"),
         ["-/var/backups/lifeboat"; 2]
     );
+    let outside = made(&PLAIN.replace(
+        r#"name = "crm""#,
+        r#"name = "crm", state = "/var/lib/../state""#,
+    ));
+    assert_eq!(values(&outside, "StateDirectory"), [""; 0]);
     let remote = PLAIN.replace(
         r#"{ kind = "local", path = "/var/backups/lifeboat" }"#,
         r#"{ kind = "sftp", host = "backup", path = "/srv/points" }"#,
@@ -140,7 +147,13 @@ fn the_program_and_the_configuration_are_named() {
     let made = units(&configs, program, Path::new("/srv/a b/lifeboat.toml")).unwrap();
     assert_eq!(
         values(&made, "EnvironmentFile"),
-        [r#""-/srv/a b/secrets.env""#; 2]
+        ["-/srv/a b/secrets.env"; 2]
+    );
+    // A pattern to the end of the line: no quotes, but escapes.
+    let made = units(&configs, program, Path::new(r#"/srv/5% "[a]" b\c/l.toml"#)).unwrap();
+    assert_eq!(
+        values(&made, "EnvironmentFile"),
+        [r#"-/srv/5%% "\[a]" b\\c/secrets.env"#; 2]
     );
     assert_eq!(values(&made, "PrivateTmp"), ["yes"; 2]);
     for (program, given) in [
@@ -150,8 +163,13 @@ fn the_program_and_the_configuration_are_named() {
         let made = units(&configs, Path::new(program), Path::new(given)).unwrap();
         assert_eq!(values(&made, "PrivateTmp"), ["no"; 2], "{program} {given}");
     }
-    let odd = std::os::unix::ffi::OsStrExt::from_bytes(&b"/opt/\xff"[..]);
-    let odd: &std::ffi::OsStr = odd;
-    let error = units(&configs, Path::new(odd), Path::new(USUAL)).unwrap_err();
-    assert_eq!(error.code, Code::Target);
+    for odd in [&b"/opt/\xff"[..], b"/opt/a\nb", b"/opt/a\tb"] {
+        let odd: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(odd);
+        let error = units(&configs, Path::new(odd), Path::new(USUAL)).unwrap_err();
+        assert_eq!(error.code, Code::Target);
+    }
+    // Escapes of a line break are not read in paths that may be written.
+    let broken = PLAIN.replace("/var/backups/lifeboat", "/mnt/a\\nb");
+    let error = units(&[config(&broken)], program, Path::new(USUAL)).unwrap_err();
+    assert!(error.message.contains(r"/mnt/a\nb"), "{error:?}");
 }

@@ -14,6 +14,8 @@ pub struct Writes {
     pub directories: Vec<PathBuf>,
     /// State directories among them.
     states: BTreeSet<PathBuf>,
+    /// Those of them that other users read: what is measured is for the collector of Prometheus.
+    pub shared: BTreeSet<PathBuf>,
     /// Keys of the configuration whose commands are run.
     pub commands: Vec<String>,
     /// True if a path of the configuration is in a directory for temporary files.
@@ -25,6 +27,7 @@ impl Writes {
     pub fn of(configs: &[Config]) -> Self {
         let mut all = BTreeSet::new();
         let mut states = BTreeSet::new();
+        let mut shared = BTreeSet::new();
         let mut read = Vec::new();
         let mut commands = BTreeSet::new();
         for config in configs {
@@ -32,6 +35,7 @@ impl Writes {
             states.insert(state.clone());
             all.insert(state);
             all.extend(directories(config));
+            shared.extend(metrics(config));
             read.extend(config.source.values().flat_map(|source| {
                 let socket = match &source.kind {
                     SourceKind::Postgres(postgres) => postgres.server.socket.as_deref(),
@@ -45,12 +49,16 @@ impl Writes {
             }));
             commands.extend(run(config));
         }
+        // What is also a store or the state is for nobody else.
+        shared.retain(|path| !all.contains(path));
+        all.extend(shared.iter().cloned());
         let temporary = all.iter().chain(&read).any(|path| is_temporary(path));
         let within = |path: &PathBuf| path.ancestors().skip(1).any(|above| all.contains(above));
         let directories = all.iter().filter(|path| !within(path)).cloned().collect();
         Writes {
             directories,
             states,
+            shared,
             commands: commands.into_iter().collect(),
             temporary,
         }
@@ -62,7 +70,8 @@ impl Writes {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         let below = |state: &PathBuf| {
             let below = state.strip_prefix(STATES).ok()?.to_str()?;
-            let fits = !below.is_empty() && below.chars().all(plain);
+            let up = below.split('/').any(|part| part == "..");
+            let fits = !below.is_empty() && !up && below.chars().all(plain);
             fits.then(|| (below.to_owned(), state.clone()))
         };
         let mut states = self.states.iter();
@@ -102,10 +111,13 @@ fn directories(config: &Config) -> Vec<PathBuf> {
                 .and_then(|decrypt| decrypt.gpg.clone()),
         );
     }
-    // A file is replaced in one step, by another one beside it.
-    let metrics = config.run.metrics_file.as_deref();
-    found.extend(metrics.and_then(Path::parent).map(Path::to_owned));
     found
+}
+
+/// The directory of the file for Prometheus, which is replaced in one step, by another one beside it.
+fn metrics(config: &Config) -> Option<PathBuf> {
+    let file = config.run.metrics_file.as_deref()?;
+    file.parent().map(Path::to_owned)
 }
 
 /// Keys whose commands jobs run on this host.

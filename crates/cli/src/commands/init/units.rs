@@ -4,7 +4,7 @@ use crate::args::Init;
 use crate::commands::Run;
 use crate::output::Printer;
 use lifeboat_core::config::Config;
-use lifeboat_core::units::{self, DIRECTORY, Document, Unit, Units, Written};
+use lifeboat_core::units::{self, DIRECTORY, Document, Unit, Units, Writes, Written};
 use lifeboat_core::{Code, Error, Exit, Result, place};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub fn run(run: &Run<'_>, args: &Init) -> Result<Exit> {
     run.answer(
         &lifeboat_core::document::Document::new(&document),
         |out| match directory {
-            Some(directory) => tell(out, &document, directory),
+            Some(directory) => tell(out, &document, directory, &units.writes),
             None => print(out, &units.units),
         },
     )?;
@@ -69,7 +69,10 @@ fn write(units: &[Unit], directory: &Path, force: bool) -> Result<()> {
     }
     for unit in wanted {
         let path = directory.join(unit.name);
-        place::replace_file(&mut unit.text.as_bytes(), &path, 0o644)?;
+        place::replace_file(&mut unit.text.as_bytes(), &path, 0o644).map_err(|error| Error {
+            message: format!("{} cannot be written", path.display()),
+            ..error.hint("run it as root; or write the units elsewhere with --output DIR, or see them with --output -")
+        })?;
     }
     Ok(())
 }
@@ -103,7 +106,7 @@ fn print(out: &Printer, units: &[Unit]) {
     }
 }
 
-fn tell(out: &Printer, document: &Document<'_>, directory: &Path) {
+fn tell(out: &Printer, document: &Document<'_>, directory: &Path, writes: &Writes) {
     for unit in &document.units {
         out.line(format!(
             "written      {}",
@@ -126,11 +129,16 @@ fn tell(out: &Printer, document: &Document<'_>, directory: &Path) {
         out.line("  ReadWritePaths=PATH");
     }
     for path in document.absent {
+        let mode = if writes.shared.contains(path) {
+            "755"
+        } else {
+            "700"
+        };
         let path = lifeboat_core::shell::quote(&path.to_string_lossy());
         out.line(format!(
             "\n{path} is not there yet, and must be when the unit starts:"
         ));
-        out.line(format!("  install -d -m 700 {path}"));
+        out.line(format!("  install -d -m {mode} {path}"));
     }
     out.line("\nnext: systemctl daemon-reload, and then one of the two:");
     out.line("  systemctl enable --now lifeboat.service     stays, and does what is due");
