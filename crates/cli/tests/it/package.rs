@@ -139,7 +139,10 @@ fn a_package_that_is_installed_and_purged_unused_leaves_nothing() {
     assert!(odd.is_empty(), "{odd:#?}");
     assert_eq!(host.ok("cat /etc/passwd /etc/group"), users);
     let purged = host.ok("dpkg --purge lifeboat");
-    assert!(!purged.contains("These stay"), "{purged}");
+    assert!(
+        !purged.contains("These stay") && !purged.contains("disable"),
+        "{purged}"
+    );
     let left = host.files();
     let left: Vec<_> = left.symmetric_difference(&before).collect();
     assert!(left.is_empty(), "{left:#?}");
@@ -189,6 +192,39 @@ fn what_is_installed_is_whole() {
     assert_eq!(completed, "evidence\n");
 }
 
+/// systemd reads each path of a unit in a way of its own.
+#[test]
+fn systemd_understands_units_for_paths_with_odd_names() {
+    let Some(host) = host() else { return };
+    host.ok("dpkg -i /1.deb");
+    set_up(&host);
+    for odd in [
+        "a b",
+        "100%h",
+        r#"it's \"it\""#,
+        "$HOME",
+        r"b\s",
+        "[a]*?",
+        "x ; y",
+        "\u{fc}",
+    ] {
+        let quote = lifeboat_core::shell::quote;
+        let at = quote(&format!("/srv/{odd}"));
+        let metrics = quote(&format!("{:?}", format!("/srv/{odd}/l.prom")));
+        host.ok(&format!(
+            "mkdir -p {at} /units && cp -p /etc/lifeboat/lifeboat.toml {at}/l.toml
+            printf 'run.metrics_file = %s\\n' {metrics} >>{at}/l.toml
+            lifeboat --config {at}/l.toml init --systemd --force --output /units"
+        ));
+        let verified = host.run("systemd-analyze verify --man=no /units/lifeboat*");
+        assert_eq!(
+            (verified.code, verified.stderr.as_str()),
+            (0, ""),
+            "{odd}: {verified}"
+        );
+    }
+}
+
 #[test]
 fn what_is_kept_is_kept_through_an_upgrade_a_removal_and_a_purge() {
     let Some(host) = host() else { return };
@@ -198,7 +234,17 @@ fn what_is_kept_is_kept_through_an_upgrade_a_removal_and_a_purge() {
     // The usual configuration needs no other units than those that ship.
     host.ok("lifeboat init --systemd");
     host.ok("cd /usr/lib/systemd/system; for unit in lifeboat*; do cmp $unit /etc/systemd/system/$unit; done");
-    host.ok("rm /etc/systemd/system/lifeboat*; systemctl enable lifeboat-run.timer");
+    // They would start with a host without the program.
+    host.ok("systemctl enable lifeboat-run.timer");
+    let removed = host.ok("dpkg --remove lifeboat");
+    assert!(
+        removed.contains(": systemctl disable lifeboat-run.timer\n"),
+        "{removed}"
+    );
+    host.ok(
+        "systemctl disable lifeboat-run.timer; rm /etc/systemd/system/lifeboat*; dpkg -i /1.deb",
+    );
+    host.ok("systemctl enable lifeboat-run.timer");
     let key = host.ok("sha256sum /var/lib/lifeboat/signing.key");
     let points = host.ok("lifeboat --json points");
     let is_kept = |programs: bool| {
@@ -237,6 +283,43 @@ fn what_is_kept_is_kept_through_an_upgrade_a_removal_and_a_purge() {
     assert_eq!(wants, "");
     // What stayed is enough: the same points, with the same signer, are trusted as before.
     host.ok("dpkg -i /1.deb && lifeboat verify && lifeboat evidence verify && lifeboat gate");
+}
+
+/// Where the directories of the package are links, they and what is behind them are the operator's.
+#[test]
+fn links_in_place_of_its_directories_are_not_followed_and_stay() {
+    let Some(host) = host() else { return };
+    let state = "/srv/state/apps/crm-production";
+    host.ok("mkdir -p /srv/state /srv/etc; ln -s /srv/state /var/lib/lifeboat; ln -s /srv/etc /etc/lifeboat");
+    host.ok("mkdir -p /mnt; ln -s /mnt/disk/that/is/away /var/backups/lifeboat");
+    host.ok("dpkg -i /1.deb");
+    host.ok(&format!("mkdir -p {state}/jobs /srv/state/locks; touch {state}/catalog.db /srv/state/signing.key /srv/etc/lifeboat.toml"));
+    let look = "find /srv | sort; readlink /var/lib/lifeboat /etc/lifeboat /var/backups/lifeboat";
+    let before = host.ok(look);
+    host.ok("dpkg -i /2.deb && dpkg -i /2.deb && dpkg -i --force-downgrade /1.deb");
+    host.ok("dpkg --remove lifeboat");
+    assert_eq!(host.ok(look), before);
+    host.ok("dpkg -i /1.deb");
+    let purged = host.ok("dpkg --purge lifeboat");
+    assert_eq!(host.ok(look), before);
+    assert!(
+        purged.contains("/var/lib/lifeboat -> /srv/state, untouched"),
+        "{purged}"
+    );
+    let again = host.ok("dpkg -i /1.deb");
+    assert!(again.contains("next: lifeboat doctor"), "{again}");
+}
+
+#[test]
+fn a_purge_leaves_what_is_not_its_own_below_the_state_directory() {
+    let Some(host) = host() else { return };
+    host.ok("dpkg -i /1.deb && mkdir -p /srv/apps/crm-production && touch /srv/apps/crm-production/catalog.db");
+    host.ok("cd /var/lib/lifeboat; mkdir -p store/locks jobs.db-old scratch locks; ln -s /srv/apps apps
+        touch store/catalog.db catalog.db catalog.db-wal jobs.db.damaged-1 catalog.db.mine; ln -s /srv jobs");
+    host.ok("unshare --mount sh -euc 'mount -t tmpfs scratch /var/lib/lifeboat/scratch; dpkg --purge lifeboat'");
+    let left = host.ok("cd /var/lib/lifeboat; find . | sort; ls /srv/apps/crm-production");
+    let kept = ".\n./apps\n./catalog.db.mine\n./jobs.db-old\n./scratch\n./store\n./store/catalog.db\n./store/locks\ncatalog.db\n";
+    assert_eq!(left, kept);
 }
 
 /// A host with systemd, whose package is installed and set up; none where there can be no systemd.
