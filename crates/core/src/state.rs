@@ -140,7 +140,9 @@ fn state_error(path: &Path, error: &std::io::Error) -> Error {
         format!("the state directory cannot be used: {}", path.display()),
     )
     .cause(error)
-    .hint("make it writable for the user that runs lifeboat, or set app.state to another directory")
+    .hint(
+        "make it writable for the user that runs lifeboat, or set app.state to another directory; in a unit of systemd, make the directory, and see `lifeboat init --systemd`",
+    )
 }
 
 /// Makes the state directory unless it exists. Refuses one that others can write to or replace:

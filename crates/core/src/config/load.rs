@@ -218,6 +218,11 @@ pub(super) fn find(
     if let Some(path) = places.iter().find(|path| path.exists()) {
         return Ok((*path).to_owned());
     }
+    if let Some(path) = places.iter().find(|path| path.try_exists().is_err()) {
+        let message = format!("{} cannot be looked for by this user", path.display());
+        return Err(Error::new(Code::Configuration, message)
+            .hint("run it as root, or name another configuration with --config FILE"));
+    }
     let looked: Vec<_> = places
         .iter()
         .map(|path| path.display().to_string())
@@ -227,7 +232,7 @@ pub(super) fn find(
             "neither {} is there, and ${VARIABLE} is not set",
             looked.join(" nor ")
         ))
-        .hint("write one (`lifeboat demo --keep` leaves one to start from), or name one with --config FILE"))
+        .hint("let `lifeboat init` propose one in /etc/lifeboat, or name one with --config FILE"))
 }
 
 /// Refuses a file that a stranger may have written, because this user runs the commands that it

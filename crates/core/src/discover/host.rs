@@ -32,6 +32,11 @@ pub(super) fn units(found: &mut Found, environments: &mut Vec<Environment>) {
         if !name.ends_with(".service") && !name.ends_with(".timer") {
             continue;
         }
+        // What `init --systemd` wrote, with the secrets of Lifeboat: they are made again, and a live
+        // restore need not stop them.
+        if crate::units::is_one(&name) {
+            continue;
+        }
         let text = text_of(&path).unwrap_or_default();
         let of_application = found.applications.iter().any(|application| {
             let inside = application

@@ -150,6 +150,12 @@ fn a_host_with_everything() {
     );
     root.write("etc/systemd/system/bot.timer", "[Timer]\n");
     root.write("etc/default/bot", "TOKEN=s3cret\n");
+    // Lifeboat's own, which runs something below the application.
+    root.write(
+        "etc/systemd/system/lifeboat-run.service",
+        "[Service]\nEnvironmentFile=-/etc/lifeboat/secrets.env\nReadWritePaths=-/srv/bot\n",
+    );
+    root.write("etc/lifeboat/secrets.env", "KEY='s3cret'\n");
     root.write("etc/nginx/sites-available/crm", "server {}\n");
     root.write("etc/nginx/sites-available/default", "server {}\n");
     root.write("etc/letsencrypt/live/crm/privkey.pem", "s3cret");
@@ -198,6 +204,7 @@ fn a_host_with_everything() {
     }
     for absent in [
         "s3cret",
+        "lifeboat-run.service",
         "sites-available/default",
         "node_modules/x",
         "opt/nothing",

@@ -19,11 +19,7 @@ fn none_at_all() {
         "/etc/lifeboat/lifeboat.toml",
         "LIFEBOAT_CONFIG",
     ]);
-    refusal.advises(&["--config"]);
-    assert!(
-        !refusal.hint.contains("lifeboat init"),
-        "a command that does not exist"
-    );
+    refusal.advises(&["--config", "lifeboat init"]);
 }
 
 #[test]

@@ -227,6 +227,10 @@ fn the_file_is_looked_for_where_the_manual_says() {
             here.display()
         )
     );
+    // A name that is too long cannot be looked for either, whoever asks.
+    let hidden = directory.path().join("x".repeat(300));
+    let error = load::find(None, None, &[&missing, &hidden]).unwrap_err();
+    assert!(error.message.contains("cannot be looked for"), "{error:?}");
     std::fs::OpenOptions::new()
         .create(true)
         .truncate(true)
