@@ -128,6 +128,20 @@ fn services_of_a_compose_file() {
 }
 
 #[test]
+fn what_lifeboat_keeps_is_no_application() {
+    let root = Root::new();
+    root.write("srv/kept/state/signing.key", "");
+    root.write("srv/kept/state/catalog.db", "SQLite format 3\0 and so on");
+    root.write("srv/backups/lifeboat/points/crm/1.json", "{}");
+    root.write("srv/backups/crm/.env", "KEY=s3cret\n");
+    root.write("srv/crm/signing.key", "");
+    let found = root.found();
+    let names: Vec<_> = found.applications.iter().map(|a| a.name.as_str()).collect();
+    assert_eq!(names, ["crm"]);
+    assert!(found.databases.is_empty() && found.secrets.is_empty());
+}
+
+#[test]
 fn a_host_with_everything() {
     let root = Root::new();
     root.write("var/www/crm/artisan", "#!/usr/bin/env php\n");

@@ -134,6 +134,9 @@ fn application(
     while let Some((directory, depth)) = waiting.pop() {
         let mut listed = entries(&directory, mounts, &mut found.unread);
         listed.sort_by_key(DirEntry::file_name);
+        if is_own(&listed) {
+            continue;
+        }
         for entry in listed {
             seen += 1;
             let Ok(kind) = entry.file_type() else {
@@ -166,6 +169,14 @@ fn application(
             landmark,
         });
     }
+}
+
+/// Whether this is a state directory or a store of Lifeboat, which no application is.
+fn is_own(listed: &[DirEntry]) -> bool {
+    let has = |name: &str| listed.iter().find(|entry| entry.file_name() == name);
+    let state = || has("signing.key").is_some() && has("catalog.db").is_some();
+    let store = || has("lifeboat").is_some_and(|entry| entry.path().join("points").is_dir());
+    state() || store()
 }
 
 fn file(found: &mut Found, environments: &mut Vec<Environment>, name: &str, path: PathBuf) {
