@@ -117,7 +117,7 @@ pub struct SftpConfig {
     #[serde(default)]
     pub port: Option<u16>,
     /// Absolute path on that host; the directory is created if missing, but its parent must exist.
-    #[schemars(with = "text::AbsolutePath")]
+    #[schemars(with = "text::RemotePath")]
     pub path: PathBuf,
     /// Login settings.
     #[serde(default)]

@@ -45,6 +45,7 @@ macro_rules! markers {
 markers! {
     Name: "^[A-Za-z0-9][A-Za-z0-9._-]*$", "Letters, digits, `-`, `_` and `.`; begins with a letter or digit";
     AbsolutePath: "^/", "An absolute path";
+    RemotePath: "^/", "An absolute path on another host";
     Pattern: "^[^!]", "A glob pattern";
     Extension: "^[A-Za-z0-9]+(\\.[A-Za-z0-9]+)*$", "A file name extension without its dot: `json`, `tar.xz`";
     Url: "^https?://", "An http or https URL without credentials";
@@ -107,6 +108,10 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
     match name {
         "SecretReference" => reference(text, place),
         "AbsolutePath" => absolute(text, text, place),
+        "RemotePath" if text.starts_with('/') => Ok(()),
+        "RemotePath" => Err(Unfit::new(format!("{text:?} is a relative path")).hint(
+            "write the whole path on that host; `ssh HOST pwd` prints where a relative one begins",
+        )),
         "AgeRecipient" => recipient(text, place),
         "Name" => name_of_thing(text),
         "VariableName" => variable(text),

@@ -107,6 +107,12 @@ const VALUES_OF_SOURCES: &[Case] = &[
         "write \"/etc/lifeboat/data/auth.db\"",
     ),
     (
+        "[store.nas]\nkind = \"sftp\"\nhost = \"nas\"\npath = \"points\"",
+        "7:8",
+        "store.nas.path: \"points\" is a relative path",
+        "write the whole path on that host; `ssh HOST pwd` prints where a relative one begins",
+    ),
+    (
         "[source.db]\nkind = \"postgres\"\nurl = \"file:db.url\"",
         "6:7",
         "source.db.url: \"file:db.url\" is a relative path",
