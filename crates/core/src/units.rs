@@ -86,8 +86,7 @@ pub struct Written<'a> {
     pub text: Option<&'a str>,
 }
 
-/// Makes the units for these configurations, which the program at `program` reads from `given`: a file
-/// or a directory of them.
+/// Makes the units for these configurations, which the program at `program` reads from `given`.
 pub fn units(configs: &[Config], program: &Path, given: &Path) -> Result<Units> {
     let mut writes = Writes::of(configs);
     writes.temporary |= [program, given].into_iter().any(writes::is_temporary);
@@ -136,6 +135,13 @@ pub fn units(configs: &[Config], program: &Path, given: &Path) -> Result<Units> 
         writes,
         environment,
     })
+}
+
+/// Makes the daemon's unit for the configurations of the directory `given`: only the daemon takes several.
+pub fn several(configs: &[Config], program: &Path, given: &Path) -> Result<Units> {
+    let mut units = units(configs, program, given)?;
+    units.units.retain(|unit| unit.name == "lifeboat.service");
+    Ok(units)
 }
 
 /// The program and the options before its command, as words of a unit.

@@ -163,12 +163,14 @@ impl Run<'_> {
 
     /// Names the command that comes next, of this configuration.
     pub fn next(&self, out: &Printer, words: &str) {
+        out.line(format!("next: {}", self.command(words)));
+    }
+
+    /// The command of these words, of this configuration.
+    pub fn command(&self, words: &str) -> String {
         let config = self.cli.config.as_ref();
         let config = config.map(|path| format!(" --config {}", quote(&path.to_string_lossy())));
-        out.line(format!(
-            "next: lifeboat{} {words}",
-            config.unwrap_or_default()
-        ));
+        format!("lifeboat{} {words}", config.unwrap_or_default())
     }
 
     /// Tells the operator of something that is no result.

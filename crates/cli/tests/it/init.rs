@@ -170,7 +170,11 @@ fn units_are_written_for_the_configuration_that_is_there() {
     app.ok(&["init", "--systemd", "--output", "units"]);
     app.backup();
     let told = app.ok(&["init", "--systemd", "--output", "units"]);
-    told.says(&["systemctl enable --now", "runs inside  plan.main.before"]);
+    told.says(&[
+        "systemctl enable --now",
+        "runs inside  plan.main.before",
+        " status\n",
+    ]);
     told.never_says(&["install -d"]);
     app.edit("\"{root}/store\"", "\"{root}/elsewhere\"");
     let refusal = app.refuses(1, "target", &["init", "--systemd", "--output", "units"]);
@@ -207,6 +211,20 @@ fn units_for_several_applications_name_their_directory() {
             .unwrap()
             .contains("/conf.d daemon")
     );
+    // `run` takes no directory, so that there is no timer.
+    assert_eq!(several["units"].as_array().unwrap().len(), 1);
+    std::fs::create_dir(app.path("units")).unwrap();
+    let told = app.ok(&[
+        "--config",
+        "conf.d",
+        "init",
+        "--systemd",
+        "--output",
+        "units",
+    ]);
+    told.says(&["next: systemctl", "lifeboat --config conf.d daemon status"]);
+    told.never_says(&["enable --now lifeboat-run.timer"]);
+    assert_eq!(app.listing("units"), ["lifeboat.service"]);
     app.write("conf.d/b.toml", b"version = 1\n");
     app.exits(
         2,

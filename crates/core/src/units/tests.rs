@@ -133,12 +133,10 @@ fn temporary_directories_are_those_of_the_host_where_the_configuration_names_one
 fn the_program_and_the_configuration_are_named() {
     let configs = [config(PLAIN)];
     let program = Path::new("/opt/my $tools/lifeboat");
-    let made = units(&configs, program, Path::new("/etc/lifeboat/conf.d")).unwrap();
+    let made = several(&configs, program, Path::new("/etc/lifeboat/conf.d")).unwrap();
     let called = r#""/opt/my $$tools/lifeboat" --config /etc/lifeboat/conf.d"#;
-    assert_eq!(
-        values(&made, "ExecStart"),
-        [format!("{called} daemon"), format!("{called} -q run")]
-    );
+    // `run` takes no directory.
+    assert_eq!(values(&made, "ExecStart"), [format!("{called} daemon")]);
     assert_eq!(
         values(&made, "ExecReload"),
         [format!("{called} daemon reload")]

@@ -14,7 +14,11 @@ pub fn run(run: &Run<'_>, args: &Init) -> Result<Exit> {
     let program = std::env::current_exe().map_err(|error| {
         Error::new(Code::Io, "the path of this program is not known").cause(error)
     })?;
-    let units = units::units(&configurations(run, &given)?, &program, &given)?;
+    let configurations = configurations(run, &given)?;
+    let units = match given.is_dir() {
+        true => units::several(&configurations, &program, &given)?,
+        false => units::units(&configurations, &program, &given)?,
+    };
     let output = args.output.as_deref().unwrap_or(Path::new(DIRECTORY));
     let directory = (output != Path::new("-")).then_some(output);
     if let Some(directory) = directory {
@@ -30,7 +34,10 @@ pub fn run(run: &Run<'_>, args: &Init) -> Result<Exit> {
     run.answer(
         &lifeboat_core::document::Document::new(&document),
         |out| match directory {
-            Some(directory) => tell(out, &document, directory, &units.writes),
+            Some(directory) => {
+                tell(out, &document, directory, &units.writes);
+                tell_next(run, out, given.is_dir());
+            }
             None => print(out, &units.units),
         },
     )?;
@@ -140,9 +147,20 @@ fn tell(out: &Printer, document: &Document<'_>, directory: &Path, writes: &Write
         ));
         out.line(format!("  install -d -m {mode} {path}"));
     }
-    out.line("\nnext: systemctl daemon-reload, and then one of the two:");
-    out.line("  systemctl enable --now lifeboat.service     stays, and does what is due");
-    out.line("  systemctl enable --now lifeboat-run.timer   looks every ten minutes");
-    out.line("then see what runs when: lifeboat status");
+}
+
+fn tell_next(run: &Run<'_>, out: &Printer, several: bool) {
+    if several {
+        out.line("\nnext: systemctl daemon-reload && systemctl enable --now lifeboat.service");
+        out.line(
+            "There is no timer: `lifeboat run` takes one configuration, the daemon all of them.",
+        );
+    } else {
+        out.line("\nnext: systemctl daemon-reload, and then one of the two:");
+        out.line("  systemctl enable --now lifeboat.service     stays, and does what is due");
+        out.line("  systemctl enable --now lifeboat-run.timer   looks every ten minutes");
+    }
+    let see = run.command(if several { "daemon status" } else { "status" });
+    out.line(format!("then see what runs when: {see}"));
     out.line("A live restore is run by hand, outside of these units: lifeboat restore.");
 }
