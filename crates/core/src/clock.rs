@@ -4,7 +4,7 @@ use crate::cancel;
 use crate::error::Result;
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Largest difference, in seconds, between clocks of hosts that share a store.
@@ -21,21 +21,46 @@ pub enum Clock {
     /// The host's clock and the kernel's randomness.
     #[default]
     System,
-    /// Seconds since 1970, set by a test; random numbers are derived from it.
-    Fixed(Arc<AtomicI64>),
+    /// A clock that a test sets, with random numbers that follow from a seed.
+    Fixed(Arc<Fixed>),
+}
+
+/// A clock that stands still until it is set.
+#[derive(Debug)]
+pub struct Fixed {
+    /// Seconds since 1970.
+    at: AtomicI64,
+    /// State of the random numbers.
+    dice: AtomicU64,
 }
 
 impl Clock {
     /// A clock that stands still at `now`.
     pub fn fixed(now: Timestamp) -> Self {
-        Clock::Fixed(Arc::new(AtomicI64::new(now.as_second())))
+        Self::seeded(now, now.as_second().unsigned_abs())
+    }
+
+    /// A clock that stands still at `now`, with random numbers that follow from `seed`.
+    pub fn seeded(now: Timestamp, seed: u64) -> Self {
+        Clock::Fixed(Arc::new(Fixed {
+            at: AtomicI64::new(now.as_second()),
+            dice: AtomicU64::new(seed),
+        }))
+    }
+
+    /// Sets a clock that stands still.
+    #[cfg(test)]
+    pub(crate) fn set(&self, now: Timestamp) {
+        if let Clock::Fixed(fixed) = self {
+            fixed.at.store(now.as_second(), Ordering::Relaxed);
+        }
     }
 
     /// The current time in UTC, to the second.
     pub fn now(&self) -> Timestamp {
         let second = match self {
             Clock::System => Timestamp::now().as_second(),
-            Clock::Fixed(at) => at.load(Ordering::Relaxed),
+            Clock::Fixed(fixed) => fixed.at.load(Ordering::Relaxed),
         };
         Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -45,10 +70,10 @@ impl Clock {
     pub fn wait(&self, duration: Duration) -> Result<()> {
         match self {
             Clock::System => cancel::wait(duration),
-            Clock::Fixed(at) => {
+            Clock::Fixed(fixed) => {
                 cancel::check()?;
                 let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-                at.fetch_add(seconds, Ordering::Relaxed);
+                fixed.at.fetch_add(seconds, Ordering::Relaxed);
                 Ok(())
             }
         }
@@ -63,10 +88,13 @@ impl Clock {
                 let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
                 u64::from_le_bytes(bytes)
             }
-            Clock::Fixed(at) => at
-                .load(Ordering::Relaxed)
-                .unsigned_abs()
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            Clock::Fixed(fixed) => {
+                let step = 0x9e37_79b9_7f4a_7c15;
+                let state = fixed.dice.fetch_add(step, Ordering::Relaxed);
+                let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                mixed ^ (mixed >> 31)
+            }
         }
     }
 }

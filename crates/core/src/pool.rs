@@ -9,6 +9,7 @@ use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
 /// A worker: does one job in place.
@@ -20,7 +21,9 @@ const WORKERS_MAX: usize = 8;
 
 /// Number of workers that suits this host.
 pub(crate) fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS_MAX))
+    static WORKERS: OnceLock<usize> = OnceLock::new();
+    let find = || std::thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS_MAX));
+    *WORKERS.get_or_init(find)
 }
 
 type Task<J> = (J, Sender<J>);

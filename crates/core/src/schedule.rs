@@ -11,7 +11,9 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// First of the days in which the longest gap is sought: ten years with two leap days, so that `29
 /// 2` shows its four years.
@@ -22,13 +24,33 @@ const GAP_UNTIL: Date = date(2036, 1, 1);
 #[derive(Clone)]
 pub struct Schedule {
     text: String,
-    cron: Cron,
+    cron: Arc<Cron>,
+    gap_max: Arc<OnceLock<Span>>,
 }
+
+/// The schedules that were parsed: a configuration has few, and every look asks for their gaps.
+static KNOWN: Mutex<BTreeMap<String, Schedule>> = Mutex::new(BTreeMap::new());
+/// Schedules that are remembered.
+const KNOWN_MAX: usize = 256;
 
 impl Schedule {
     /// Parses five fields. Names of days and months, lists, ranges and steps are allowed. If both
     /// day fields are restricted, a day that fits either one runs, as in every cron.
     pub fn parse(text: &str) -> Result<Self> {
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schedule) = known().get(text) {
+            return Ok(schedule.clone());
+        }
+        let schedule = Self::parse_new(text)?;
+        let mut known = known();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(text.to_owned(), schedule.clone());
+        Ok(schedule)
+    }
+
+    fn parse_new(text: &str) -> Result<Self> {
         let wrong = |cause: &str| {
             Error::new(Code::Configuration, format!("{text:?} is no schedule"))
                 .cause(cause.trim_end_matches('.'))
@@ -50,7 +72,8 @@ impl Schedule {
             .map_err(|error| wrong(&error.to_string()))?;
         let schedule = Schedule {
             text: text.to_owned(),
-            cron,
+            cron: Arc::new(cron),
+            gap_max: Arc::default(),
         };
         match schedule.next_civil(GAP_FROM.at(0, 0, 0, 0), true) {
             Some(first) if first.date() < GAP_UNTIL => Ok(schedule),
@@ -77,6 +100,10 @@ impl Schedule {
     /// Every day that has a run has the same ones (UTC has no summer time). One day is therefore
     /// walked run by run, and the others only from first run to first run.
     pub fn gap_max(&self) -> Span {
+        *self.gap_max.get_or_init(|| self.find_gap_max())
+    }
+
+    fn find_gap_max(&self) -> Span {
         let mut longest = 0;
         let Some(mut day_first) = self.next_civil(GAP_FROM.at(0, 0, 0, 0), true) else {
             return Span { seconds: longest };

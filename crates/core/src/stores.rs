@@ -350,6 +350,10 @@ pub(crate) fn open_store(
     create: bool,
     scrubber: &Scrubber,
 ) -> Result<Arc<dyn Store>> {
+    #[cfg(test)]
+    if let Some(store) = simulated::at(config) {
+        return Ok(store);
+    }
     let stall = Duration::from_secs(config.stall_timeout.seconds.max(1));
     Ok(match &config.kind {
         StoreKind::Local(local) => Arc::new(match create {
@@ -394,6 +398,9 @@ fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3O
         ending: Cancel::current().ending(),
     })
 }
+
+#[cfg(test)]
+pub(crate) mod simulated;
 
 #[cfg(test)]
 mod tests {

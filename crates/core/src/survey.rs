@@ -24,7 +24,7 @@ pub struct Survey {
     pub disowned: BTreeSet<PointId>,
     /// Copies that this host read and found damaged, by store.
     pub damaged: BTreeMap<Name, BTreeMap<PointId, Doubt>>,
-    /// The marks in each store that answered.
+    /// The marks in each store; of one that did not answer, those that it had when it was asked last.
     pub marks: BTreeMap<Name, Marks>,
     /// Stores and manifests that could not be read.
     pub unread: Vec<Unread>,
@@ -40,7 +40,29 @@ pub struct Unread {
     pub error: Error,
 }
 
+/// Returns whether others delete in a store.
+fn is_pruned_elsewhere(context: &Context, store: &Name) -> bool {
+    let config = context.config.store.get(store);
+    config.is_some_and(|config| config.pruned_by == PrunedBy::Elsewhere)
+}
+
+/// Where others delete, nothing that was announced before is carried out any more.
+fn forget_intents(marks: &mut Marks, elsewhere: bool) {
+    if elsewhere {
+        marks.intents.clear();
+    }
+}
+
 impl Survey {
+    /// What a store that does not answer held when it was asked last. What was said of its points
+    /// then is added.
+    fn noted(&mut self, context: &Context, store: &Name, location: &str) -> Result<Vec<PointCopy>> {
+        let mut marks = marks::noted(context, store, location);
+        forget_intents(&mut marks, is_pruned_elsewhere(context, store));
+        self.marks.insert(store.clone(), marks);
+        context.state.catalog.copies(location)
+    }
+
     /// The error of a store that could not be asked; `None` if it answered.
     pub fn unasked(&self, store: &str) -> Option<&Error> {
         let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
@@ -170,8 +192,12 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             }
             Err(error) => {
                 survey.unread.push(unread(None, error));
-                let noted = noted(context, name)?.into_iter();
-                survey.copies.extend(noted.map(|copy| (name.clone(), copy)));
+                let config = context.config.store.get(name);
+                let place = config.map(|config| context.state.catalog.place(config));
+                if let Some(location) = place.transpose()?.flatten() {
+                    let noted = survey.noted(context, name, &location)?.into_iter();
+                    survey.copies.extend(noted.map(|copy| (name.clone(), copy)));
+                }
                 continue;
             }
         };
@@ -182,11 +208,8 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         let copies = match catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
                 let mut marks = marks::read(context, &store);
-                let elsewhere = store.config.pruned_by == PrunedBy::Elsewhere;
-                if elsewhere {
-                    // Nothing that was announced before is carried out any more.
-                    marks.intents.clear();
-                }
+                let elsewhere = is_pruned_elsewhere(context, name);
+                forget_intents(&mut marks, elsewhere);
                 let explained = |point: &PointId| elsewhere || marks.explains(point);
                 let lost = catalog.lost(&context.trusted, &store, &mut synced, &explained)?;
                 survey.missing.extend(lost);
@@ -204,7 +227,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             Err(error) => {
                 let message = format!("store {name} cannot be asked: {}", error.message);
                 survey.unread.push(unread(None, Error { message, ..error }));
-                catalog.copies(&store.store.location())?
+                survey.noted(context, name, &store.store.location())?
             }
         };
         survey
@@ -226,16 +249,6 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     survey.copies.retain(|(_, copy)| is_ours(&copy.manifest));
     survey.missing.retain(|lost| is_ours(&lost.copy.manifest));
     Ok(survey)
-}
-
-/// What a store held when it was asked last, for one that cannot be opened now.
-fn noted(context: &Context, store: &Name) -> Result<Vec<PointCopy>> {
-    let catalog = &context.state.catalog;
-    let place = match context.config.store.get(store) {
-        Some(config) => catalog.place(config)?,
-        None => None,
-    };
-    place.map_or_else(|| Ok(Vec::new()), |location| catalog.copies(&location))
 }
 
 /// The stores that should hold a copy of a point and do not, according to the known manifests.

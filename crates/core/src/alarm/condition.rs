@@ -339,9 +339,12 @@ fn missing(
     }
 }
 
-/// The last run of something, if it failed and is not tried again by itself.
+/// The last run of something, if it failed and is not tried again by itself, or was so before: what was
+/// told is not over because it is tried anew.
 fn in_vain(failing: &Option<LastJob>) -> Option<&LastJob> {
-    failing.as_ref().filter(|job| job.retry.is_none())
+    failing
+        .as_ref()
+        .filter(|job| job.retry.is_none() || job.before)
 }
 
 fn failed(subject: &str, what: &str, job: &LastJob) -> Condition {
@@ -385,7 +388,9 @@ fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Con
             found.push(Condition::new(&*subject, kind, Severity::Error, since, text).hint(&*run));
         }
         (Freshness::Never, ..)
-            if !begun.contains(name.as_str()) && running(status, plan).is_none() =>
+            if !begun.contains(name.as_str())
+                && running(status, plan).is_none()
+                && !waits_its_turn(status, plan) =>
         {
             let text = format!("plan {name} never made a complete point");
             let kind = ConditionKind::Overdue;
@@ -395,6 +400,7 @@ fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Con
     }
     if let Some(slot) = plan.due_since
         && !begun.contains(name.as_str())
+        && !waits_its_turn(status, plan)
         && seconds(slot, status.at) > LATE_SECONDS
     {
         let text = format!("plan {name} was to run at {slot}, and was not begun");
@@ -402,6 +408,13 @@ fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Con
         found.push(Condition::new(&*subject, kind, Severity::Warning, Some(slot), text).hint(run));
     }
     found
+}
+
+/// Returns whether a plan is due and begins as soon as what was begun lately has ended.
+fn waits_its_turn(status: &Status, plan: &PlanStatus) -> bool {
+    let mut running = status.running.iter();
+    let lately = |job: &Running| seconds(job.started, status.at) <= LATE_SECONDS;
+    plan.due_since.is_some() && running.any(lately)
 }
 
 /// The backup of a plan that runs on this host.

@@ -15,7 +15,8 @@ pub use condition::{Condition, conditions};
 pub use courier::{Send, deliver};
 pub use document::{Alarms, ChannelDocument, OpenAlarm, acknowledge, of_channel, open_alarms};
 pub use ledger::{
-    Acknowledged, Alarm, Escalation, Known, Ledger, Listener, Outgoing, Whose, next_change, step,
+    Acknowledged, Alarm, Escalation, Known, Ledger, Listener, Outgoing, Whose, Wrong, next_change,
+    step,
 };
 pub use metrics::metrics;
 pub use outbox::{Attempt, ChannelState, KEPT_DAYS, Outbox, Waiting};

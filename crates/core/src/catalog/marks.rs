@@ -40,7 +40,10 @@ impl Catalog {
         let (mut marks, mut new) = (Vec::new(), Vec::new());
         for object in listed.into_iter().filter(|o| o.key.ends_with(".json")) {
             let stamp = format!("{} {:?}", object.bytes, object.modified);
-            match known.remove(&object.key).filter(|mark| mark.stamp == stamp) {
+            let known = known.remove(&object.key);
+            // Of a store that tells no times, one that was replaced looks the same.
+            let is_same = |mark: &StoredMark| object.modified.is_some() && mark.stamp == stamp;
+            match known.filter(is_same) {
                 Some(mark) => marks.push(mark),
                 None => new.push((object.key, stamp)),
             }
@@ -66,6 +69,11 @@ impl Catalog {
         marks.extend(read_now);
         marks.sort_by(|a, b| a.key.cmp(&b.key));
         Ok((marks, errors))
+    }
+
+    /// The marks below a prefix that a store showed when it was asked last.
+    pub(crate) fn noted_marks(&self, location: &str, prefix: &str) -> Result<Vec<StoredMark>> {
+        Ok(self.known_marks(location, prefix)?.into_values().collect())
     }
 
     fn known_marks(&self, location: &str, prefix: &str) -> Result<BTreeMap<String, StoredMark>> {

@@ -177,28 +177,29 @@ pub(super) fn heal(
     }
 }
 
-/// Gives a store the details that were made on this host and that it lacks.
+/// Gives a store the details that were made on this host and that it lacks, whatever key signed their
+/// records: it may have been replaced since.
 fn heal_details(
     context: &Context,
     store: &OpenStore,
     gathered: &gather::Gathered,
     believed: &[&Believed],
 ) {
-    let ours = gather::directory(context.state.signer.id().as_str());
     let has = |sha256: &str| {
         let mut there = gathered.details.iter();
         there.any(|o| o.store.name == store.name && super::gather::hash_of(&o.file) == Some(sha256))
     };
-    for record in believed.iter().filter(|b| b.stored.signer == ours) {
+    for record in believed {
         let Some(detail) = &record.record.detail else {
             continue;
         };
         if has(&detail.sha256) {
             continue;
         }
+        let signer = &record.stored.signer;
         if let Some(plain) = super::detail::kept(context, &detail.sha256) {
             // The state directory keeps it, and the next run tries again.
-            let _ = super::detail::put(context, store, &ours, &record.record, &plain);
+            let _ = super::detail::put(context, store, signer, &record.record, &plain);
         }
     }
 }

@@ -14,6 +14,8 @@ mod once;
 mod ping;
 mod tell;
 mod turn;
+#[cfg(test)]
+mod year;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
 pub use once::{

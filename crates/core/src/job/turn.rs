@@ -423,7 +423,7 @@ impl Turn<'_> {
 }
 
 /// The end of a job that was asked to end for this reason. What it had done or found before stays.
-fn asked_to(why: Option<JobOutcome>, end: Ended) -> Ended {
+pub(super) fn asked_to(why: Option<JobOutcome>, end: Ended) -> Ended {
     let Some(why) = why.filter(|_| end.outcome.is_failure()) else {
         return end;
     };
@@ -462,7 +462,7 @@ fn put_off<'r>(facts: &Facts, running: &'r mut [Running]) -> Option<&'r mut Runn
 }
 
 /// Returns whether something gave way to a backup since it ran last.
-fn gave_way(jobs: &[Job], kind: JobKind, subject: &str) -> bool {
+pub(super) fn gave_way(jobs: &[Job], kind: JobKind, subject: &str) -> bool {
     let own = jobs
         .iter()
         .rev()

@@ -154,9 +154,36 @@ impl Header {
     }
 }
 
+/// The marks of a store, by the way they are read.
+struct Origin<'a> {
+    store: &'a Name,
+    /// Reads those below a prefix; also returns the errors of those that cannot be read.
+    read: &'a dyn Fn(&str) -> Result<(Vec<StoredMark>, Vec<Error>)>,
+}
+
 /// Reads the marks of a store. A kind of mark that cannot be listed is an error among those of the
 /// result.
 pub fn read(context: &Context, store: &OpenStore) -> Marks {
+    let read = |prefix: &str| context.state.catalog.marks(store, prefix);
+    read_from(
+        context,
+        &Origin {
+            store: &store.name,
+            read: &read,
+        },
+    )
+}
+
+/// The marks that a store showed when it was asked last, for one that does not answer now.
+pub(crate) fn noted(context: &Context, store: &Name, location: &str) -> Marks {
+    let read = |prefix: &str| {
+        let noted = context.state.catalog.noted_marks(location, prefix)?;
+        Ok((noted, Vec::new()))
+    };
+    read_from(context, &Origin { store, read: &read })
+}
+
+fn read_from(context: &Context, store: &Origin<'_>) -> Marks {
     let mut marks = Marks::default();
     marks.read_pins(context, store);
     // A prune puts a tombstone before it removes the intent: read in this order, one of them is seen.
@@ -183,7 +210,12 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
 /// The pins of a store, as they are now. Fails if they cannot be read.
 pub fn read_pins(context: &Context, store: &OpenStore) -> Result<Marks> {
     let mut marks = Marks::default();
-    marks.read_pins(context, store);
+    let read = |prefix: &str| context.state.catalog.marks(store, prefix);
+    let origin = Origin {
+        store: &store.name,
+        read: &read,
+    };
+    marks.read_pins(context, &origin);
     match marks.unlisted.pop() {
         Some(error) => Err(error),
         None => Ok(marks),
@@ -191,7 +223,7 @@ pub fn read_pins(context: &Context, store: &OpenStore) -> Result<Marks> {
 }
 
 impl Marks {
-    fn read_pins(&mut self, context: &Context, store: &OpenStore) {
+    fn read_pins(&mut self, context: &Context, store: &Origin<'_>) {
         for pin in self.believed::<Pin>(context, store, PINS_PREFIX) {
             match self.pins.get(&pin.point) {
                 Some(known) if known.said() > pin.said() => {}
@@ -200,13 +232,13 @@ impl Marks {
         }
     }
 
-    fn believed<T: Mark>(&mut self, context: &Context, store: &OpenStore, prefix: &str) -> Vec<T> {
-        let (stored, unread) = match context.state.catalog.marks(store, prefix) {
+    fn believed<T: Mark>(&mut self, context: &Context, store: &Origin<'_>, prefix: &str) -> Vec<T> {
+        let (stored, unread) = match (store.read)(prefix) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!(
                     "{prefix} of store {} cannot be read: {}",
-                    store.name, error.message
+                    store.store, error.message
                 );
                 self.unlisted.push(Error { message, ..error });
                 return Vec::new();
@@ -215,7 +247,7 @@ impl Marks {
         self.unlisted.extend(unread);
         let mut marks = Vec::new();
         for stored in stored {
-            match believe(context, store, &stored) {
+            match believe(context, store.store, &stored) {
                 Ok(mark) => marks.extend(mark),
                 Err(error) => {
                     self.doubtful.extend(pin::point_of(&stored.key));
@@ -228,18 +260,10 @@ impl Marks {
 }
 
 /// Parses a mark; `None` if it is of another application. Fails if it does not count.
-fn believe<T: Mark>(
-    context: &Context,
-    store: &OpenStore,
-    stored: &StoredMark,
-) -> Result<Option<T>> {
+fn believe<T: Mark>(context: &Context, store: &Name, stored: &StoredMark) -> Result<Option<T>> {
     let key = &stored.key;
     let told = |code: Code, why: &str| {
-        let message = format!(
-            "{} {key} in store {} does not count: {why}",
-            T::WHAT,
-            store.name
-        );
+        let message = format!("{} {key} in store {store} does not count: {why}", T::WHAT);
         Error::new(code, message)
     };
     let damaged = |why: &str| told(Code::ObjectDamaged, why);

@@ -185,4 +185,4 @@ pub struct Excess {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! Tables of what is kept, and properties that hold for any points and rules.
 
-mod model;
+pub(crate) mod model;
 
 use super::*;
 use crate::config::{OfPeriod, Reach};

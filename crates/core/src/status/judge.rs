@@ -17,6 +17,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Time for which a run that tries something again is waited for.
+const AGAIN_SECONDS_MAX: i64 = 3600;
+
 /// The status of an application: the document of `status`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -152,8 +155,11 @@ pub struct LastJob {
     pub at: Timestamp,
     /// What it came to.
     pub message: Option<String>,
-    /// When it is tried again for the same time of the schedule.
+    /// When it is tried again for the same time of the schedule, or since when it is.
     pub retry: Option<Timestamp>,
+    /// True if the time of the schedule before was left undone, too: then another attempt is no news.
+    #[serde(skip)]
+    pub before: bool,
 }
 
 /// What the records of a drill show.
@@ -531,11 +537,8 @@ fn failing(
         told && job.kind == kind && job.subject == *subject
     })?;
     let (outcome, at) = (last.outcome?, last.finished?);
-    // The end of a job that was interrupted is noted later, by the next run.
-    let since = match outcome {
-        JobOutcome::Interrupted => last.started,
-        _ => at,
-    };
+    // What another host completed meanwhile is as new as what this job was to make.
+    let since = last.started;
     // It was partial for want of copies that were made since.
     let healed = facts.points.iter().any(|point| {
         let is_whole = point.counts && point.missed.is_empty() && point.lost.is_empty();
@@ -548,8 +551,39 @@ fn failing(
         outcome,
         at,
         message: last.message.clone(),
-        retry: agenda.retry(kind, subject, facts.now),
+        retry: agenda
+            .retry(kind, subject, facts.now)
+            .or_else(|| tried_now(facts, last)),
+        before: failed_before(facts, last, success),
     })
+}
+
+/// Returns whether the time of the schedule before was left undone, too.
+fn failed_before(facts: &Facts, last: &Job, success: Option<Timestamp>) -> bool {
+    let own = facts.jobs.iter().rev().filter(|job| {
+        let whole = job.outcome.is_some_and(|outcome| !outcome.is_void());
+        whole && job.kind == last.kind && job.subject == last.subject
+    });
+    let mut since = own.take_while(|job| {
+        let followed = success.is_some_and(|success| success > job.started);
+        job.outcome != Some(JobOutcome::Done) && !followed
+    });
+    since.any(|job| job.slot != last.slot)
+}
+
+/// When the run was begun that tries again now what this job left undone; `None` if it takes
+/// unusually long, so that nobody should wait for it.
+fn tried_now(facts: &Facts, last: &Job) -> Option<Timestamp> {
+    let mut running = facts.jobs.iter().filter(|job| job.outcome.is_none());
+    let own = running.find(|job| {
+        let same = job.kind == last.kind && job.subject == last.subject;
+        same && job.attempt > 1 && job.slot == last.slot
+    })?;
+    let lasts = facts
+        .now
+        .as_second()
+        .saturating_sub(own.started.as_second());
+    (lasts <= AGAIN_SECONDS_MAX).then_some(own.started)
 }
 
 fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStatus {

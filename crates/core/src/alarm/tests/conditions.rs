@@ -55,6 +55,7 @@ fn last(outcome: JobOutcome, retry: Option<Timestamp>) -> Option<LastJob> {
         at: at(-60),
         message: Some("the disk is full".into()),
         retry,
+        before: false,
     })
 }
 

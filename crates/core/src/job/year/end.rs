@@ -1,0 +1,131 @@
+//! What must be so at the end, once nothing went wrong for a while.
+
+use super::host::Process;
+use super::model::Model;
+use super::world::World;
+use crate::alarm::{Wrong, open_alarms};
+use crate::cancel::Cancel;
+use crate::condition::ConditionKind;
+use crate::evidence;
+use crate::evidence::ChainOutcome;
+use crate::kept;
+use crate::point::Manifest;
+use crate::retention::tests::model::is_kept;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// Looks whether everything has come to rest.
+pub(super) fn check(world: &Rc<World>) {
+    if world.model.borrow().is_broken() {
+        return;
+    }
+    let hosts = world.hosts.borrow().len();
+    for host in 0..hosts {
+        let process = world.hosts.borrow()[host].process();
+        let Some(process) = process else {
+            let text = format!("host {host} does not run");
+            world.model.borrow_mut().broken(world.now(), text);
+            return;
+        };
+        let model = world.model.borrow();
+        // What is damaged in the only store stays so until the rules delete it.
+        let damaged = |id: &str| {
+            let mut places = world.places.iter();
+            let named = |store: &str| id == format!("store.{store}.copies/damaged");
+            places.any(|place| named(&place.name) && !place.damaged().is_empty())
+        };
+        let so = |id: &str| model.is_so(host, id) || damaged(id);
+        let wrong = Cancel::default().run(|| alarms(&process, &so).or_else(|| chains(&process)));
+        drop(model);
+        if let Some(wrong) = wrong {
+            let text = format!("in the end, on host {host}: {wrong}");
+            world.model.borrow_mut().broken(world.now(), text);
+            return;
+        }
+    }
+    let process = world.hosts.borrow()[0].process();
+    if let Some(process) = process {
+        let model = world.model.borrow();
+        let wrong = stores(world, &model, &process);
+        drop(model);
+        if let Some(wrong) = wrong {
+            let text = format!("in the end, {wrong}");
+            world.model.borrow_mut().broken(world.now(), text);
+        }
+    }
+}
+
+/// Every alarm is over, but for what is so, such as that a drill did not succeed since.
+fn alarms(process: &Process, so: &dyn Fn(&str) -> bool) -> Option<String> {
+    let ledger = process.desk.outbox().ledger().ok()?;
+    let open = open_alarms(&ledger, process.context.clock.now());
+    let mut wrong = ledger.alarms.values().flat_map(|alarm| &alarm.wrong);
+    // The disk of the machine that this runs on.
+    let is_disk = |wrong: &Wrong| wrong.item.kind == ConditionKind::Disk;
+    let (_, wrong) = wrong.find(|(id, wrong)| !is_disk(wrong) && !so(id))?;
+    let told = &wrong.item.text;
+    Some(format!("{} alarms are open, as that {told}", open.len()))
+}
+
+/// Every chain of evidence verifies.
+fn chains(process: &Process) -> Option<String> {
+    match evidence::verify(&process.context) {
+        Ok(report) if report.outcome() == ChainOutcome::Intact => None,
+        Ok(report) => Some(format!(
+            "evidence: {:?} {:?}",
+            report.problems, report.unread
+        )),
+        Err(error) => Some(format!("evidence: {error}")),
+    }
+}
+
+/// What is stored is what the rules keep, and nothing is left of what went.
+fn stores(world: &World, model: &Model, process: &Process) -> Option<String> {
+    let config = &process.context.config;
+    for place in &world.places {
+        let there = model
+            .there
+            .iter()
+            .filter(|((store, _), _)| *store == place.name);
+        let there: Vec<&Manifest> = there.map(|(_, manifest)| manifest).collect();
+        for plan in config.plan.keys() {
+            // What came after the last prune is for the next one.
+            let until = model.pruned_at(plan)?;
+            let of_plan = there
+                .iter()
+                .copied()
+                .filter(|manifest| manifest.plan == *plan && manifest.point.time() < until);
+            let of_plan: Vec<&Manifest> = of_plan.collect();
+            let store = config.store.keys().find(|name| ***name == *place.name)?;
+            let rules = kept::rules(&process.context, plan, store)?;
+            let held: Vec<_> = of_plan.iter().map(|m| model.held(m, None)).collect();
+            for (manifest, own) in of_plan.iter().zip(&held) {
+                let point = &manifest.point;
+                let at = model.announced(&place.name, point);
+                let leaving = at.is_some();
+                if !is_kept(own, &held, &rules)
+                    && !leaving
+                    && !model.stays(config, manifest, world.now())
+                {
+                    return Some(format!("{point} is in {} and no rule keeps it", place.name));
+                }
+            }
+        }
+        let objects = place.content.list("").unwrap_or_default();
+        let named: BTreeSet<&str> = there
+            .iter()
+            .flat_map(|manifest| &manifest.artifacts)
+            .map(|artifact| artifact.key.as_str())
+            .collect();
+        for object in objects.iter().filter(|o| !o.key.starts_with("lifeboat/")) {
+            let key = object.key.as_str();
+            if !named.contains(key) && model.was_pruned(&place.name, key) {
+                return Some(format!(
+                    "{key} is left in {} of a point that went",
+                    place.name
+                ));
+            }
+        }
+    }
+    None
+}

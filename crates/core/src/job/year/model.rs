@@ -1,0 +1,523 @@
+//! What must be true, by a model of its own: it hears of what was put into stores and deleted there,
+//! of what goes wrong, and of the messages; it shares no code with what decides.
+
+use super::fault::What;
+use super::place::Change;
+use super::told::{Open, Truth};
+use super::world::{World, plus};
+use crate::clock::{AHEAD_SECONDS_MAX, is_ahead};
+use crate::config::Config;
+use crate::context::Context;
+use crate::evidence::{Record, Verdict};
+use crate::history::{Job, JobKind, JobOutcome};
+use crate::kept;
+use crate::marks::{Intent, Pin};
+use crate::name::Name;
+use crate::notify::{Event, Message};
+use crate::point::{Manifest, PointId};
+use crate::retention::Held;
+use crate::retention::tests::model::is_kept;
+use crate::status::{Facts, Status};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// What a host sees when it looks.
+pub(super) struct Seen<'a> {
+    pub(super) host: usize,
+    pub(super) facts: &'a Facts,
+    pub(super) status: &'a Status,
+}
+
+/// How a job ended.
+pub(super) struct Ending {
+    pub(super) at: Timestamp,
+    pub(super) outcome: JobOutcome,
+    pub(super) point: Option<PointId>,
+}
+
+/// What is stored where, and what was said of it.
+#[derive(Default)]
+pub(super) struct Model {
+    /// The first thing that is not as it should be.
+    problem: Option<(Timestamp, String)>,
+    /// The manifests that are in the stores.
+    pub(super) there: BTreeMap<(String, PointId), Manifest>,
+    /// Every point that was ever committed.
+    ever: BTreeSet<PointId>,
+    /// What is in the stores, as it was when the prune of a host began.
+    at_prune: BTreeMap<usize, BTreeMap<(String, PointId), Manifest>>,
+    announced: BTreeMap<(String, PointId), Timestamp>,
+    /// Objects of the points that were pruned, by store.
+    pruned: BTreeSet<(String, String)>,
+    /// What somebody else deleted.
+    pub(super) lost: BTreeSet<(String, PointId)>,
+    pub(super) records: BTreeMap<PointId, Record>,
+    pub(super) pins: BTreeMap<PointId, Pin>,
+    /// When a run of a plan last found nothing new.
+    pub(super) last_check: BTreeMap<Name, Timestamp>,
+    /// The last job of each host about a subject that ended.
+    pub(super) ended: BTreeMap<(usize, JobKind, Name), Ending>,
+    /// What channels were told, and not yet that it is over.
+    pub(super) open: BTreeMap<(usize, Name, String), Open>,
+    pub(super) truths: BTreeMap<(usize, String), Truth>,
+    pub(super) delivered: BTreeSet<(usize, Name, String)>,
+    /// When something last kept hosts from looking and telling as they should.
+    pub(super) disturbed: Option<Timestamp>,
+    /// What does so now.
+    pub(super) disturbing: i64,
+    /// When each kind of trouble last began or ended.
+    pub(super) last: BTreeMap<&'static str, Timestamp>,
+    /// How much of each kind of trouble there is now.
+    active: BTreeMap<&'static str, i64>,
+    /// Numbers of the life.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Model {
+    pub(super) fn is_broken(&self) -> bool {
+        self.problem.is_some()
+    }
+
+    pub(super) fn problem(&self) -> Option<&(Timestamp, String)> {
+        self.problem.as_ref()
+    }
+
+    /// Notes that something is not as it should be; the first is what counts.
+    pub(super) fn broken(&mut self, now: Timestamp, text: String) {
+        self.problem.get_or_insert((now, text));
+    }
+
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Something happens that keeps hosts from looking or telling, or that ends.
+    pub(super) fn disturbed(&mut self, now: Timestamp, begins: bool, lasts: bool, what: &What) {
+        let name = match what {
+            What::Down(_) => "down",
+            What::Kill(_) | What::KillAfter(..) => "kill",
+            What::Clock(..) => "clock",
+            What::NewKey(_) | What::NoCatalog(_) | What::NoState(_) => "state",
+            What::Away(_) | What::Denied(_) => "away",
+            What::Full(_) => "full",
+            What::Lies(_) | What::Rots(_) => "damage",
+            What::Loses(_) => "loss",
+            What::Slow => "slow",
+            What::SourceFails(_) => "source",
+            What::SourceShrinks(_) => "shrinks",
+            What::ChannelDown => "channel",
+            What::Changed => "changed",
+            What::Acknowledge => "acknowledged",
+            What::Manual | What::Pin | What::Mend => "operator",
+        };
+        self.last.insert(name, now);
+        *self.active.entry(name).or_default() += match (begins, lasts) {
+            (_, false) => 0,
+            (true, true) => 1,
+            (false, true) => -1,
+        };
+        let lasting = matches!(
+            what,
+            What::Down(_) | What::Clock(..) | What::ChannelDown | What::Slow
+        );
+        if lasting {
+            self.disturbing += if begins { 1 } else { -1 };
+        }
+        let keeps = !matches!(
+            name,
+            "away" | "full" | "damage" | "loss" | "source" | "shrinks" | "operator"
+        );
+        if keeps {
+            self.disturbed = Some(now);
+        }
+        if let What::NoState(host) = what {
+            // What was told is forgotten with it.
+            self.open.retain(|(other, ..), _| other != host);
+        }
+    }
+
+    /// Returns whether nothing kept the hosts from looking and telling for so many seconds.
+    pub(super) fn is_calm(&self, now: Timestamp, seconds: i64) -> bool {
+        self.disturbing == 0 && self.disturbed.is_none_or(|at| plus(at, seconds) <= now)
+    }
+
+    /// Returns whether something of a kind happened within so many seconds.
+    pub(super) fn lately(&self, what: &str, now: Timestamp, seconds: i64) -> bool {
+        let active = self.active.get(what).is_some_and(|count| *count > 0);
+        active
+            || self
+                .last
+                .get(what)
+                .is_some_and(|at| plus(*at, seconds) >= now)
+    }
+
+    /// Returns whether something is so, as a host can know it.
+    pub(super) fn is_so(&self, host: usize, id: &str) -> bool {
+        let truth = self.truths.get(&(host, id.to_owned()));
+        truth.is_some_and(Truth::holds)
+    }
+
+    /// Returns whether a point is complete, and in each of these stores.
+    pub(super) fn is_everywhere(&self, point: &PointId, plan: &str, stores: &[Name]) -> bool {
+        let holds = |store: &Name| {
+            let held = self.there.get(&(store.to_string(), point.clone()));
+            held.is_some_and(|manifest| is_complete(manifest, plan))
+        };
+        stores.iter().all(holds)
+    }
+
+    /// When a prune of a plan last did what the rules say.
+    pub(super) fn pruned_at(&self, plan: &Name) -> Option<Timestamp> {
+        let prunes = self.ended.iter().filter(|((_, kind, subject), ending)| {
+            let done = ending.outcome == JobOutcome::Done;
+            done && *kind == JobKind::Prune && subject == plan
+        });
+        prunes.map(|(_, ending)| ending.at).max()
+    }
+
+    /// Somebody deleted a manifest behind the back of every host.
+    pub(super) fn lost(&mut self, store: &str, key: &str) {
+        if let Some(point) = point_of(key) {
+            let place = (store.to_owned(), point);
+            self.there.remove(&place);
+            self.lost.insert(place);
+        }
+    }
+
+    /// The complete points of a plan in a store, the oldest first.
+    pub(super) fn complete<'m>(
+        &'m self,
+        store: Option<&'m str>,
+        plan: &'m str,
+    ) -> impl Iterator<Item = &'m PointId> {
+        let there = self.there.iter().filter(move |((holder, _), manifest)| {
+            store.is_none_or(|store| store == holder) && is_complete(manifest, plan)
+        });
+        there.map(|((_, point), _)| point)
+    }
+}
+
+pub(super) fn is_complete(manifest: &Manifest, plan: &str) -> bool {
+    manifest.plan == *plan && manifest.lacks().is_none() && !manifest.safety
+}
+
+fn point_of(key: &str) -> Option<PointId> {
+    let name = key.strip_prefix("lifeboat/points/")?;
+    PointId::parse(name.strip_suffix(".json")?)
+}
+
+/// Takes notice of what was put and deleted since.
+pub(super) fn took_notice(world: &World) {
+    let mut changes: Vec<Change> = Vec::new();
+    for place in &world.places {
+        changes.extend(place.take_changes());
+    }
+    for change in changes {
+        notice(world, &change);
+    }
+}
+
+fn notice(world: &World, change: &Change) {
+    let key = change.key.as_str();
+    let mut model = world.model.borrow_mut();
+    if let Some(point) = point_of(key) {
+        let place = (change.store.clone(), point.clone());
+        match &change.bytes {
+            Some(bytes) => match serde_json::from_slice(bytes) {
+                Ok(manifest) => {
+                    model.count("copies");
+                    model.lost.remove(&place);
+                    model.ever.insert(point);
+                    model.there.insert(place, manifest);
+                }
+                Err(error) => model.broken(change.at, format!("{key}: {error}")),
+            },
+            None => {
+                drop(model);
+                deleted(world, change, &point);
+            }
+        }
+        return;
+    }
+    let Some(bytes) = &change.bytes else {
+        return;
+    };
+    if key.starts_with("lifeboat/intents/") && key.ends_with(".json") {
+        if let Ok(intent) = serde_json::from_slice::<Intent>(bytes) {
+            for leaving in intent.points {
+                let place = (change.store.clone(), leaving.point);
+                model.announced.insert(place, change.at);
+            }
+        }
+    } else if key.starts_with("lifeboat/pins/") && key.ends_with(".json") {
+        if let Ok(pin) = serde_json::from_slice::<Pin>(bytes) {
+            model.pins.insert(pin.point.clone(), pin);
+        }
+    } else if key.starts_with("lifeboat/evidence/")
+        && key.ends_with(".json")
+        && !key.contains("/details/")
+        && let Ok(record) = serde_json::from_slice::<Record>(bytes)
+    {
+        model.records.entry(record.id.clone()).or_insert(record);
+    }
+}
+
+/// A manifest was deleted by a host: was it allowed to?
+fn deleted(world: &World, change: &Change, point: &PointId) {
+    let place = (change.store.clone(), point.clone());
+    let mut model = world.model.borrow_mut();
+    let gone = model.there.remove(&place);
+    let Some(gone) = gone else {
+        return;
+    };
+    for artifact in &gone.artifacts {
+        let object = (change.store.clone(), artifact.key.to_string());
+        model.pruned.insert(object);
+    }
+    model.count("pruned");
+    drop(model);
+    let Some((context, offset)) = of_host(world, change.host) else {
+        return;
+    };
+    let model = world.model.borrow();
+    let why = model.may_not_go(&context.context, change, &gone, offset, world);
+    drop(model);
+    if let Some(why) = why {
+        let text = format!(
+            "host {} deleted {point} from {}: {why}",
+            change.host, change.store
+        );
+        world.model.borrow_mut().broken(change.at, text);
+    }
+}
+
+type Of = (Rc<super::host::Process>, i64);
+
+fn of_host(world: &World, host: usize) -> Option<Of> {
+    let hosts = world.hosts.borrow();
+    let own = hosts.get(host)?;
+    Some((own.process()?, own.offset))
+}
+
+impl Model {
+    /// Why a copy should not have been deleted; `None` if it was right.
+    fn may_not_go(
+        &self,
+        context: &Context,
+        change: &Change,
+        gone: &Manifest,
+        offset: i64,
+        world: &World,
+    ) -> Option<String> {
+        let point = &gone.point;
+        let before = self.at_prune.get(&change.host).unwrap_or(&self.there);
+        if self.pins.get(point).is_some_and(|pin| pin.pinned) {
+            return Some("it is pinned".to_owned());
+        }
+        let of_plan = before
+            .iter()
+            .filter(|((store, _), manifest)| *store == change.store && manifest.plan == gone.plan);
+        let of_plan: Vec<&Manifest> = of_plan.map(|(_, manifest)| manifest).collect();
+        let sound = of_plan.iter().filter(|m| is_complete(m, &gone.plan));
+        if sound.map(|m| &m.point).max() == Some(point) {
+            return Some("it is the newest complete one".to_owned());
+        }
+        for drill in context.config.drill.keys() {
+            if self.newest_proven(drill, &gone.plan, change.at).as_ref() == Some(point) {
+                return Some(format!("it is the newest one that drill {drill} proved"));
+            }
+        }
+        let rules = kept::rules(context, &gone.plan, &Name::own("x"));
+        let store = context
+            .config
+            .store
+            .keys()
+            .find(|name| ***name == *change.store)?;
+        let rules = kept::rules(context, &gone.plan, store).or(rules)?;
+        let announced = self.announced.get(&(change.store.clone(), point.clone()));
+        let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
+        match announced {
+            None => return Some("nobody announced it".to_owned()),
+            // Clocks that differ by so little are taken for right.
+            Some(at) if plus(*at, grace) > plus(change.at, AHEAD_SECONDS_MAX) && offset == 0 => {
+                return Some(format!("it was announced at {at}"));
+            }
+            Some(_) => {}
+        }
+        let damaged = world.damaged(&change.store);
+        let kept_with = |known: bool| {
+            let held: Vec<Held> = of_plan
+                .iter()
+                .map(|manifest| self.held(manifest, known.then_some(&damaged)))
+                .collect();
+            let own = held.iter().find(|held| held.point == *point);
+            own.is_none_or(|own| is_kept(own, &held, &rules))
+        };
+        let kept = kept_with(false) && kept_with(true);
+        kept.then(|| "the rules keep it".to_owned())
+    }
+
+    /// What is known of a copy; with the damaged objects of its store, that they are known.
+    pub(super) fn held(&self, manifest: &Manifest, damaged: Option<&BTreeSet<String>>) -> Held {
+        let is_damaged = damaged.is_some_and(|damaged| {
+            let mut artifacts = manifest.artifacts.iter();
+            artifacts.any(|artifact| damaged.contains(artifact.key.as_str()))
+        });
+        Held {
+            point: manifest.point.clone(),
+            sound: manifest.lacks().is_none() && !is_damaged && !self.is_refuted(manifest),
+            safety: manifest.safety,
+            manual: manifest.reason.is_some(),
+            always: Vec::new(),
+            lock: None,
+            leaving: None,
+        }
+    }
+
+    /// The newest point of a plan that a drill proved. Nobody believes a record that is dated in the
+    /// future.
+    fn newest_proven(&self, drill: &Name, plan: &Name, now: Timestamp) -> Option<PointId> {
+        let of_drill = self.records.values().filter(|record| {
+            let counts = record.outcome == Verdict::Verified && !is_ahead(record.finished, now);
+            record.drill.as_ref() == Some(drill) && counts
+        });
+        let points = of_drill.flat_map(|record| &record.points);
+        let of_plan = points.filter(|point| point.plan.as_ref() == Some(plan));
+        of_plan.map(|point| point.point.clone()).max()
+    }
+
+    /// When it was announced that a copy goes.
+    pub(super) fn announced(&self, store: &str, point: &PointId) -> Option<Timestamp> {
+        self.announced
+            .get(&(store.to_owned(), point.clone()))
+            .copied()
+    }
+
+    /// Returns whether an object belonged to a point that was pruned.
+    pub(super) fn was_pruned(&self, store: &str, key: &str) -> bool {
+        self.pruned.contains(&(store.to_owned(), key.to_owned()))
+    }
+
+    /// Returns whether a point stays for another reason than a rule about periods.
+    pub(super) fn stays(&self, config: &Config, manifest: &Manifest, now: Timestamp) -> bool {
+        let pinned = self.pins.get(&manifest.point).is_some_and(|pin| pin.pinned);
+        let mut drills = config.drill.keys();
+        let proven = |drill: &Name| {
+            let newest = self.newest_proven(drill, &manifest.plan, now);
+            newest.as_ref() == Some(&manifest.point)
+        };
+        pinned || drills.any(proven)
+    }
+
+    /// Returns whether the newest record about a copy says that it does not come back.
+    fn is_refuted(&self, manifest: &Manifest) -> bool {
+        let mut records: Vec<&Record> = self.records.values().collect();
+        records.sort_by_key(|record| record.finished);
+        let about = records.into_iter().rev().find(|record| {
+            let decides = matches!(record.outcome, Verdict::Verified | Verdict::Failed);
+            let mut points = record.points.iter();
+            decides
+                && points.any(|point| {
+                    let here = point.store.as_ref().is_none_or(|s| *s == manifest.store);
+                    point.point == manifest.point && here
+                })
+        });
+        about.is_some_and(|record| record.outcome == Verdict::Failed)
+    }
+}
+
+/// A host looked: what it knows must be what is so.
+pub(super) fn looked(world: &Rc<World>, seen: &Seen<'_>) {
+    took_notice(world);
+    let now = world.now();
+    let offset = world.hosts.borrow()[seen.host].offset;
+    let mut model = world.model.borrow_mut();
+    model.count("looks");
+    let mut wrong = None;
+    for point in &seen.facts.points {
+        if point.counts && !model.ever.contains(&point.id) {
+            wrong = Some(format!("{} is shown and was not committed", point.id));
+        }
+    }
+    let troubled = world.places.iter().any(|place| place.trouble().any());
+    let calm = model.is_calm(now, 6 * 3600) && !model.lately("clock", now, 90 * 86_400);
+    for plan in seen
+        .status
+        .plans
+        .iter()
+        .filter(|_| calm && !troubled && offset == 0)
+    {
+        let newest = model.complete(None, &plan.plan).max().cloned();
+        let checked = model.last_check.get(&plan.plan).copied();
+        let at = newest.as_ref().map(PointId::time);
+        let at = at.max(checked.filter(|_| at.is_some()));
+        let age = at.map(|at| now.as_second() - at.as_second());
+        let said = plan.age_seconds.and_then(|age| i64::try_from(age).ok());
+        if age != said {
+            wrong = Some(format!(
+                "plan {}: status says {said:?} seconds since {:?}, and it is {age:?} since {newest:?}",
+                plan.plan, plan.point
+            ));
+        }
+    }
+    if let Some(wrong) = wrong {
+        model.broken(now, format!("host {}: {wrong}", seen.host));
+    }
+}
+
+/// A job of a host began.
+pub(super) fn began(world: &World, host: usize, job: &Job) {
+    let mut model = world.model.borrow_mut();
+    model.count(job.kind.as_str());
+    if job.kind == JobKind::Prune {
+        let there = model.there.clone();
+        model.at_prune.insert(host, there);
+    }
+}
+
+/// A job of a host ended, or was killed.
+pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
+    took_notice(world);
+    let now = world.now();
+    let mut model = world.model.borrow_mut();
+    if !killed && let Some(outcome) = job.outcome.filter(|outcome| !outcome.is_void()) {
+        let key = (host, job.kind, job.subject.clone());
+        let ending = Ending {
+            at: now,
+            outcome,
+            point: job.point.clone(),
+        };
+        model.ended.insert(key, ending);
+        let unchanged = job
+            .message
+            .as_deref()
+            .is_some_and(|m| m.starts_with("unchanged"));
+        if job.kind == JobKind::Backup && outcome == JobOutcome::Done && unchanged {
+            model.last_check.insert(job.subject.clone(), job.started);
+        }
+    }
+    drop(model);
+    world.diary.borrow_mut().job(now, host, job, killed);
+}
+
+/// A channel took a message.
+pub(super) fn heard(world: &World, host: usize, channel: &Name, message: &Message) {
+    world
+        .diary
+        .borrow_mut()
+        .told(world.now(), host, channel, message);
+    let mut model = world.model.borrow_mut();
+    model.count("messages");
+    if message.event == Event::Report {
+        return;
+    }
+    let text = super::told::heard(&mut model, host, channel, message);
+    if let Err(text) = text {
+        let title = &message.title;
+        model.broken(
+            world.now(),
+            format!("host {host} told {channel} {title:?}: {text}"),
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! What was told, and what should have been.
+
+use super::model::Model;
+use super::world::{World, plus};
+use crate::condition::ConditionKind;
+use crate::config::Config;
+use crate::finding::Severity;
+use crate::history::{JobKind, JobOutcome};
+use crate::name::Name;
+use crate::notify::{Event, Message};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 86_400;
+/// Time within which something that is so must have been told.
+const BOUND: i64 = 4 * HOUR;
+/// Time for which something may be told after it was so: what flaps is over after six hours.
+const LINGERS: i64 = 9 * HOUR;
+
+/// An alarm that a channel was told of and not yet that it is over.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    at: Timestamp,
+    severity: Severity,
+    conditions: BTreeMap<String, ConditionKind>,
+    subject: String,
+}
+
+/// Whether something is so, since when, or until when it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Truth {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Truth {
+    pub(super) fn holds(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
+/// The identity of a condition within its application.
+fn local(condition: &str) -> &str {
+    condition.splitn(3, '/').nth(2).unwrap_or(condition)
+}
+
+/// Notes a message. Fails if it should not have been told.
+pub(super) fn heard(
+    model: &mut Model,
+    host: usize,
+    channel: &Name,
+    message: &Message,
+) -> Result<(), String> {
+    let once = (host, channel.clone(), message.id.clone());
+    if !model.delivered.insert(once) {
+        return Err("it was delivered before".to_owned());
+    }
+    let alarm = message.id.split('-').next().unwrap_or_default().to_owned();
+    let key = (host, channel.clone(), alarm);
+    let known = model.open.get(&key).cloned();
+    let items = message.items.iter();
+    let conditions: BTreeMap<String, ConditionKind> = items
+        .map(|item| (local(&item.condition).to_owned(), item.kind))
+        .collect();
+    match (message.event, &known) {
+        (Event::New, Some(known)) => {
+            let news = conditions.iter().any(|(id, kind)| {
+                *kind == ConditionKind::Anomaly && !known.conditions.contains_key(id)
+            });
+            if message.severity <= known.severity && !news {
+                return Err(format!("it was told at {} already", known.at));
+            }
+        }
+        (Event::Repeated, Some(known)) => {
+            if plus(known.at, DAY) > message.at {
+                return Err(format!("it was told at {} already", known.at));
+            }
+        }
+        (Event::New, None) => {}
+        (Event::Recovered, Some(_)) => drop(model.open.remove(&key)),
+        (Event::Repeated | Event::Recovered, None) => {
+            return Err("nobody was told that it began".to_owned());
+        }
+        (event, _) => return Err(format!("unexpected: {}", event.as_str())),
+    }
+    if message.event != Event::Recovered {
+        let before = known.as_ref();
+        let mut all = before
+            .map(|known| known.conditions.clone())
+            .unwrap_or_default();
+        // What is over is not in the message any more; anomalies stay known.
+        all.retain(|_, kind| *kind == ConditionKind::Anomaly);
+        all.extend(conditions);
+        model.open.insert(
+            key,
+            Open {
+                at: message.at,
+                severity: before.map_or(message.severity, |k| k.severity.max(message.severity)),
+                conditions: all,
+                subject: local(&message.alarm).to_owned(),
+            },
+        );
+    }
+    Ok(())
+}
+
+/// A host has told what it has to tell: is everything told that is so, and nothing else?
+pub(super) fn check(world: &World, host: usize) {
+    let (config, offset, up) = {
+        let hosts = world.hosts.borrow();
+        let own = &hosts[host];
+        (own.config().clone(), own.offset, own.is_up())
+    };
+    let now = world.now();
+    let mut model = world.model.borrow_mut();
+    let so = truths(world, &model, &config, host);
+    for (id, truth) in &mut model.truths {
+        if id.0 == host && !so.contains(&id.1) && truth.since.is_some() {
+            (truth.since, truth.until) = (None, Some(now));
+        }
+    }
+    for id in &so {
+        let key = (host, id.clone());
+        let truth = model.truths.entry(key).or_insert(Truth {
+            since: Some(now),
+            until: None,
+        });
+        truth.since.get_or_insert(now);
+    }
+    if offset != 0 || !up || !model.is_calm(now, BOUND) {
+        return;
+    }
+    let problem = untold(&model, host, &so, now).or_else(|| unfounded(&model, host, now, world));
+    if let Some(problem) = problem {
+        model.broken(now, format!("host {host}: {problem}"));
+    }
+}
+
+/// What is so for long, and was not told.
+fn untold(model: &Model, host: usize, so: &BTreeSet<String>, now: Timestamp) -> Option<String> {
+    // A person said that he knows.
+    if model.lately("acknowledged", now, 2 * DAY) {
+        return None;
+    }
+    let ops = Name::own("ops");
+    let open = model
+        .open
+        .iter()
+        .filter(|((of, channel, _), _)| *of == host && *channel == ops);
+    let open: Vec<&Open> = open.map(|(_, open)| open).collect();
+    let stores_told = open.iter().any(|open| open.subject.starts_with("store."));
+    so.iter().find_map(|id| {
+        let truth = model.truths.get(&(host, id.clone()))?;
+        let long = truth.since.is_some_and(|since| plus(since, BOUND) <= now);
+        let subject = id.split('/').next().unwrap_or_default();
+        let told = open.iter().any(|open| {
+            let mut conditions = open.conditions.keys();
+            open.subject == subject
+                || conditions.any(|told| told.split('/').next() == Some(subject))
+        });
+        // What a store that is away explains is told with it.
+        let told = told || subject.starts_with("plan.") && stores_told;
+        (long && !told).then(|| format!("{id} is so since {:?}, and was not told", truth.since))
+    })
+}
+
+/// An alarm that was told and is open, of which nothing is so any more.
+fn unfounded(model: &Model, host: usize, now: Timestamp, world: &World) -> Option<String> {
+    let mut open = model.open.iter().filter(|((of, ..), _)| *of == host);
+    open.find_map(|((_, channel, _), open)| {
+        let holds = |(id, kind): (&String, &ConditionKind)| {
+            let truth = model.truths.get(&(host, id.clone()));
+            let lingers = |at: Timestamp| plus(at, LINGERS) >= now;
+            let so = truth.is_some_and(|t| t.since.is_some() || t.until.is_some_and(lingers));
+            so || excused(model, *kind, now, world)
+        };
+        // What was told later of the same alarm is told with the next repetition alone.
+        let joined = model.truths.iter().any(|((of, id), truth)| {
+            let subject = id.split('/').next().unwrap_or_default();
+            *of == host && truth.since.is_some() && explains(&open.subject, subject)
+        });
+        let founded = open.conditions.iter().any(holds) || joined;
+        let told = &open.conditions;
+        (!founded).then(|| format!("{channel} was told {told:?}, and nothing of it is so"))
+    })
+}
+
+/// Returns whether what is wrong with one subject may be told as part of an alarm about another.
+fn explains(alarm: &str, subject: &str) -> bool {
+    alarm == subject || alarm.starts_with("store.") && subject.starts_with("plan.")
+}
+
+/// Kinds whose reasons the model follows only roughly.
+fn excused(model: &Model, kind: ConditionKind, now: Timestamp, world: &World) -> bool {
+    match kind {
+        ConditionKind::Anomaly => model.lately("shrinks", now, 25 * DAY),
+        ConditionKind::Clock => model.lately("clock", now, 60 * DAY),
+        ConditionKind::Damaged => {
+            model.lately("damage", now, 120 * DAY)
+                || world.places.iter().any(|place| !place.damaged().is_empty())
+        }
+        ConditionKind::CopyMissing => {
+            !model.lost.is_empty()
+                || ["away", "full", "damage", "loss"]
+                    .iter()
+                    .any(|what| model.lately(what, now, 3 * DAY))
+        }
+        ConditionKind::PruneFailed => {
+            ["away", "full", "damage", "loss", "clock", "kill", "changed"]
+                .iter()
+                .any(|what| model.lately(what, now, 60 * DAY))
+        }
+        ConditionKind::ProofFailed => model.lately("damage", now, 200 * DAY),
+        ConditionKind::Missed => ["away", "full", "slow", "down", "changed"]
+            .iter()
+            .any(|what| model.lately(what, now, 2 * DAY)),
+        ConditionKind::Channel => model.lately("channel", now, DAY),
+        // The disk of the machine that this runs on.
+        ConditionKind::Disk => true,
+        _ => false,
+    }
+}
+
+/// What is so, as far as a host that works can know it.
+fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSet<String> {
+    let now = world.now();
+    let mut so = BTreeSet::new();
+    for place in &world.places {
+        let trouble = place.trouble();
+        if trouble.away {
+            so.insert(format!("store.{}/store-unreachable", place.name));
+        } else if trouble.denied {
+            so.insert(format!("store.{}/store-denied", place.name));
+        }
+    }
+    for (name, plan) in &config.plan {
+        let limit = config.app.rpo.filter(|_| plan.when.schedule.is_some());
+        let newest = model
+            .complete(None, name)
+            .max()
+            .map(crate::point::PointId::time);
+        let checked = model.last_check.get(name).copied();
+        let at = newest.max(checked.filter(|_| newest.is_some()));
+        // It has points after a while, or something is wrong.
+        let at = at.unwrap_or(world.begin);
+        let limit = limit.map_or(25 * HOUR, |span| i64::try_from(span.seconds).unwrap_or(0));
+        if plus(at, limit) < now {
+            so.insert(format!("plan.{name}/overdue"));
+        }
+        let ended = |kind| model.ended.get(&(host, kind, name.clone()));
+        if let Some(ending) = ended(JobKind::Backup) {
+            let healed = ending.point.as_ref();
+            let healed = healed.is_some_and(|p| model.is_everywhere(p, name, &plan.stores));
+            match ending.outcome {
+                JobOutcome::Done => {}
+                _ if healed || newest.is_some_and(|newest| newest > ending.at) => {}
+                JobOutcome::Partial => drop(so.insert(format!("plan.{name}/partial"))),
+                _ => drop(so.insert(format!("plan.{name}/failed"))),
+            }
+        }
+        if ended(JobKind::Prune).is_some_and(|ending| ending.outcome != JobOutcome::Done) {
+            so.insert(format!("plan.{name}/prune-failed"));
+        }
+    }
+    let fails = |kind, name: &Name| {
+        let ending = model.ended.get(&(host, kind, name.clone()));
+        ending.is_some_and(|ending| {
+            !matches!(ending.outcome, JobOutcome::Done | JobOutcome::NotProved)
+        })
+    };
+    for (name, drill) in &config.drill {
+        let of_drill = model
+            .records
+            .values()
+            .filter(|r| r.drill.as_ref() == Some(name));
+        let verified = of_drill.filter(|r| r.outcome == crate::evidence::Verdict::Verified);
+        let last = verified.map(|record| record.finished).max();
+        let limit = drill
+            .max_age
+            .map_or(0, |span| i64::try_from(span.seconds).unwrap_or(0));
+        if plus(last.unwrap_or(world.begin), limit) < now {
+            so.insert(format!("drill.{name}/proof-overdue"));
+        }
+        if fails(JobKind::Drill, name) {
+            so.insert(format!("drill.{name}/failed"));
+        }
+    }
+    for name in config.verify.keys() {
+        if fails(JobKind::Verify, name) {
+            so.insert(format!("verify.{name}/failed"));
+        }
+    }
+    so
+}

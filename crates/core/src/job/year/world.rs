@@ -1,0 +1,415 @@
+//! A world in which hosts run the real jobs against simulated stores and sources, in virtual time.
+//!
+//! Time passes between the wakes of hosts, and within jobs: while one captures a source or reads an
+//! artifact, everything else goes on, and may put that job off, kill it, or take its stores away.
+
+use super::diary::Diary;
+use super::fault::{Fault, What};
+use super::host::Host;
+use super::model::Model;
+use super::place::{Life, Place, Reached};
+use super::system::{ROOT, System};
+use crate::error::{Code, Error, Result};
+use crate::point::Consistency;
+use crate::source::Captured;
+use crate::source::simulated as source;
+use crate::status::tests::simulator::Dice;
+use crate::stores::simulated as stores;
+use jiff::Timestamp;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+thread_local! {
+    /// The world that this thread lives.
+    static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+}
+
+/// What a source has now.
+#[derive(Debug, Clone, Default)]
+struct Truth {
+    rows: u64,
+    fails: u32,
+    shrunk: u32,
+}
+
+/// The beginning of something that happens, or its end.
+struct Edge {
+    at: Timestamp,
+    begins: bool,
+    /// True if it has an end.
+    lasts: bool,
+    what: What,
+}
+
+pub(super) struct World {
+    pub(super) system: System,
+    pub(super) name: String,
+    pub(super) home: tempfile::TempDir,
+    pub(super) begin: Timestamp,
+    pub(super) end: Timestamp,
+    now: Cell<Timestamp>,
+    pub(super) places: Vec<Arc<Place>>,
+    pub(super) hosts: RefCell<Vec<Host>>,
+    sources: RefCell<Vec<Truth>>,
+    slow: Cell<u32>,
+    pub(super) channels_down: Cell<u32>,
+    pub(super) changed: Cell<bool>,
+    pub(super) model: RefCell<Model>,
+    pub(super) diary: RefCell<Diary>,
+    dice: RefCell<Dice>,
+    /// What is still to happen, the next one last: a beginning, or an end.
+    edges: RefCell<Vec<Edge>>,
+}
+
+/// The time so many seconds on.
+pub(super) fn plus(time: Timestamp, seconds: i64) -> Timestamp {
+    Timestamp::from_second(time.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+/// The world of this thread, if it lives one.
+pub(super) fn current() -> Option<Rc<World>> {
+    WORLD.with_borrow(Clone::clone)
+}
+
+impl World {
+    /// A world that begins at a time and lasts so many days, with what happens in it.
+    pub(super) fn new(system: System, seed: u64, days: i64, faults: &[Fault]) -> Rc<World> {
+        let begin: Timestamp = "2026-01-05T00:00:00Z".parse().expect("a time");
+        let home = tempfile::Builder::new()
+            .prefix("lifeboat-year-")
+            .tempdir_in(match Path::new("/dev/shm").is_dir() {
+                true => Path::new("/dev/shm").to_owned(),
+                false => std::env::temp_dir(),
+            })
+            .expect("a directory");
+        let name = home
+            .path()
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let places = system.stores.iter().map(|store| Place::memory(store));
+        let mut edges = Vec::new();
+        for fault in faults {
+            let at = plus(begin, fault.at);
+            let lasts = fault.lasts > 0;
+            let what = &fault.what;
+            let edge = |at, begins| Edge {
+                at,
+                begins,
+                lasts,
+                what: what.clone(),
+            };
+            edges.push(edge(at, true));
+            if lasts {
+                edges.push(edge(plus(at, fault.lasts), false));
+            }
+        }
+        edges.sort_by_key(|edge| std::cmp::Reverse(edge.at));
+        let truths = system.sources.iter().enumerate();
+        let truths = truths.map(|(number, _)| Truth {
+            rows: 200 + 50 * number as u64,
+            ..Truth::default()
+        });
+        let world = Rc::new(World {
+            system,
+            begin,
+            end: plus(begin, days * 86_400),
+            now: Cell::new(begin),
+            places: places.collect(),
+            hosts: RefCell::default(),
+            sources: RefCell::new(truths.collect()),
+            slow: Cell::new(0),
+            channels_down: Cell::new(0),
+            changed: Cell::new(false),
+            model: RefCell::default(),
+            diary: RefCell::default(),
+            dice: RefCell::new(Dice(seed)),
+            edges: RefCell::new(edges),
+            name,
+            home,
+        });
+        std::fs::write(world.home.path().join("signers"), "").expect("a file");
+        for number in 0..system.hosts {
+            let life = Life::new();
+            for place in &world.places {
+                let path = format!("{ROOT}/{}/{number}/{}", world.name, place.name);
+                let reached = Reached {
+                    place: Arc::clone(place),
+                    host: number,
+                    life: Arc::clone(&life),
+                    reading: |host| {
+                        if let Some(world) = current() {
+                            world.take_time(host, 30);
+                        }
+                    },
+                };
+                stores::put_at(Path::new(&path), Arc::new(reached));
+            }
+            for (index, source) in system.sources.iter().enumerate() {
+                let name = format!("{}/{number}/{source}", world.name);
+                source::put_at(
+                    &name,
+                    Arc::new(move |output| capture(number, index, output)),
+                );
+            }
+            let host = Host::new(&world, number, life, seed);
+            world.hosts.borrow_mut().push(host);
+        }
+        world
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    pub(super) fn below(&self, bound: u64) -> u64 {
+        self.dice.borrow_mut().below(bound)
+    }
+
+    /// Lives to the end, or to the first thing that is not as it should be.
+    pub(super) fn live(self: &Rc<Self>) {
+        WORLD.set(Some(Rc::clone(self)));
+        self.set_now(self.begin);
+        self.advance(self.end, None);
+        super::end::check(self);
+        WORLD.set(None);
+        stores::clear(&Path::new(ROOT).join(&self.name));
+        source::clear(&self.name);
+    }
+
+    fn set_now(&self, now: Timestamp) {
+        self.now.set(now);
+        for host in self.hosts.borrow().iter() {
+            host.clock.set(plus(now, host.offset));
+        }
+        for place in &self.places {
+            place.set_time(now);
+        }
+    }
+
+    pub(super) fn set_clocks(&self) {
+        self.set_now(self.now());
+    }
+
+    /// Lets time pass. Within a job of a host, it ends early where that job is to end.
+    fn advance(self: &Rc<Self>, until: Timestamp, within: Option<usize>) {
+        let stopped = || {
+            let hosts = self.hosts.borrow();
+            within
+                .and_then(|host| hosts.get(host))
+                .is_some_and(Host::is_stopped)
+        };
+        while !stopped() && !self.model.borrow().is_broken() {
+            let edge = self.edges.borrow().last().map(|edge| edge.at);
+            let wakes = self.hosts.borrow();
+            let wake = wakes
+                .iter()
+                .enumerate()
+                .map(|(number, host)| (host.wakes(), number));
+            let wake = wake.min();
+            drop(wakes);
+            let next = edge.into_iter().chain(wake.map(|(at, _)| at)).min();
+            let next = next.unwrap_or(until).max(self.now());
+            if next >= until {
+                self.set_now(until.max(self.now()));
+                return;
+            }
+            self.set_now(next);
+            if edge.is_some_and(|at| at <= next) {
+                self.pass_edge();
+            } else if let Some((_, number)) = wake {
+                self.refresh_leases();
+                super::host::wake(self, number);
+            }
+        }
+    }
+
+    /// Every job that lives refreshes its leases.
+    fn refresh_leases(&self) {
+        let lives: Vec<bool> = {
+            let hosts = self.hosts.borrow();
+            let lives = hosts
+                .iter()
+                .map(|host| host.is_running() && !host.life.is_dead());
+            lives.collect()
+        };
+        if lives.contains(&true) {
+            let holds = |host: usize| lives.get(host) == Some(&true);
+            self.places.iter().for_each(|place| place.refresh(&holds));
+        }
+    }
+
+    /// Time that something takes within a job of a host, around so many seconds.
+    pub(super) fn take_time(self: &Rc<Self>, host: usize, about: u64) {
+        let is_running = self.hosts.borrow().get(host).is_some_and(Host::is_running);
+        if !is_running {
+            return;
+        }
+        let mut seconds = 1 + about / 2 + self.below(about);
+        if self.slow.get() > 0 {
+            seconds *= 15;
+        }
+        let until = plus(self.now(), i64::try_from(seconds).unwrap_or(0));
+        self.advance(until, Some(host));
+    }
+
+    fn pass_edge(self: &Rc<Self>) {
+        let Some(edge) = self.edges.borrow_mut().pop() else {
+            return;
+        };
+        let Edge {
+            begins,
+            lasts,
+            what,
+            ..
+        } = edge;
+        let sign = |count: &Cell<u32>| match begins {
+            true => count.set(count.get() + 1),
+            false => count.set(count.get().saturating_sub(1)),
+        };
+        self.diary
+            .borrow_mut()
+            .happens(self.now(), begins, &what, &self.system);
+        self.model
+            .borrow_mut()
+            .disturbed(self.now(), begins, lasts, &what);
+        match &what {
+            What::Away(store) => self.trouble(*store, |t| t.away = begins),
+            What::Denied(store) => self.trouble(*store, |t| t.denied = begins),
+            What::Full(store) => self.trouble(*store, |t| t.full = begins),
+            What::Lies(store) => self.trouble(*store, |t| t.lies = begins),
+            What::Loses(store) => self.lose(*store),
+            What::Rots(store) => self.rot(*store),
+            What::Slow => sign(&self.slow),
+            What::ChannelDown => sign(&self.channels_down),
+            What::SourceFails(source) | What::SourceShrinks(source) => {
+                let mut sources = self.sources.borrow_mut();
+                let Some(truth) = sources.get_mut(*source) else {
+                    return;
+                };
+                let count = match what {
+                    What::SourceFails(_) => &mut truth.fails,
+                    _ => &mut truth.shrunk,
+                };
+                *count = match begins {
+                    true => *count + 1,
+                    false => count.saturating_sub(1),
+                };
+            }
+            What::Changed => {
+                self.changed.set(!self.changed.get());
+                for host in self.hosts.borrow_mut().iter_mut() {
+                    host.reconfigure(self);
+                }
+            }
+            What::Acknowledge => super::host::acknowledge(self, 0),
+            What::Manual => super::host::manual(self, 0),
+            What::Pin => super::host::pin(self, 0),
+            What::Mend => (0..self.system.hosts).for_each(|host| super::host::mend(self, host)),
+            What::Down(host)
+            | What::Kill(host)
+            | What::KillAfter(host, _)
+            | What::Clock(host, _)
+            | What::NewKey(host)
+            | What::NoCatalog(host)
+            | What::NoState(host) => super::host::happens(self, *host, &what, begins),
+        }
+    }
+
+    /// The objects of a store whose content is not what was sent.
+    pub(super) fn damaged(&self, store: &str) -> BTreeSet<String> {
+        let mut places = self.places.iter();
+        let place = places.find(|place| place.name == store);
+        place
+            .map(|place| place.damaged().into_iter().collect())
+            .unwrap_or_default()
+    }
+
+    fn trouble(&self, store: usize, change: impl FnOnce(&mut super::place::Trouble)) {
+        if let Some(place) = self.places.get(store) {
+            place.set_trouble(change);
+        }
+    }
+
+    /// Somebody deletes a point, or a part of one.
+    fn lose(&self, store: usize) {
+        let Some(place) = self.places.get(store) else {
+            return;
+        };
+        let objects = place.content.list("lifeboat/points/").unwrap_or_default();
+        let manifests: Vec<String> = objects
+            .into_iter()
+            .map(|object| object.key)
+            .filter(|key| key.ends_with(".json") && !key.contains(".details."))
+            .collect();
+        let count = manifests.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let chosen = usize::try_from(self.below(count)).unwrap_or(0);
+        let key = &manifests[chosen];
+        place.lose(key);
+        place.lose(&format!("{key}.sig"));
+        self.model.borrow_mut().lost(&place.name, key);
+    }
+
+    fn rot(&self, store: usize) {
+        let Some(place) = self.places.get(store) else {
+            return;
+        };
+        let objects = place.content.list("").unwrap_or_default();
+        let artifacts: Vec<String> = objects
+            .into_iter()
+            .map(|object| object.key)
+            .filter(|key| !key.starts_with("lifeboat/"))
+            .collect();
+        let count = artifacts.len() as u64;
+        if count > 0 {
+            let chosen = usize::try_from(self.below(count)).unwrap_or(0);
+            place.spoil(&artifacts[chosen]);
+        }
+    }
+}
+
+/// Captures a source: that takes time, and then it is what it is.
+fn capture(host: usize, source: usize, output: &mut dyn Write) -> Result<Captured> {
+    let world = current().ok_or_else(|| Error::new(Code::SourceFailed, "there is no world"))?;
+    world.take_time(host, 120);
+    crate::cancel::check()?;
+    let name = world.system.sources[source];
+    let (rows, fails) = {
+        let mut sources = world.sources.borrow_mut();
+        let truth = &mut sources[source];
+        // Secrets change rarely; everything else grows a little.
+        let grows = !matches!(name, "secrets" | "settings" | "keys") || world.below(40) == 0;
+        truth.rows += u64::from(grows);
+        let rows = match truth.shrunk > 0 {
+            true => truth.rows / 5,
+            false => truth.rows,
+        };
+        (rows, truth.fails > 0)
+    };
+    for row in 0..rows {
+        let text = format!("{name} row {row} is worth keeping for a long time\n");
+        output
+            .write_all(text.as_bytes())
+            .map_err(|error| Error::from_io(Code::Io, "the source", error))?;
+    }
+    if fails {
+        return Err(Error::new(Code::SourceFailed, format!("{name} went away")));
+    }
+    Ok(Captured {
+        proof: None,
+        consistency: Consistency::Unknown,
+        skipped: Vec::new(),
+        warnings: Vec::new(),
+        tools: BTreeMap::new(),
+        answers: BTreeMap::new(),
+        identity: None,
+        position: None,
+    })
+}
