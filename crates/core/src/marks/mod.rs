@@ -154,11 +154,14 @@ impl Header {
     }
 }
 
+/// Marks, and the errors of those that could not be read.
+type Stored = (Vec<StoredMark>, Vec<Error>);
+
 /// The marks of a store, by the way they are read.
 struct Origin<'a> {
     store: &'a Name,
-    /// Reads those below a prefix; also returns the errors of those that cannot be read.
-    read: &'a dyn Fn(&str) -> Result<(Vec<StoredMark>, Vec<Error>)>,
+    /// Reads those below a prefix.
+    read: &'a dyn Fn(&str) -> Result<Stored>,
 }
 
 /// Reads the marks of a store. A kind of mark that cannot be listed is an error among those of the

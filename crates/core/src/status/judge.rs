@@ -537,15 +537,23 @@ fn failing(
         told && job.kind == kind && job.subject == *subject
     })?;
     let (outcome, at) = (last.outcome?, last.finished?);
-    // What another host completed meanwhile is as new as what this job was to make.
-    let since = last.started;
+    // The end of a job that was interrupted is noted later, by the next run.
+    let since = match outcome {
+        JobOutcome::Interrupted => last.started,
+        _ => at,
+    };
+    // What another host completed meanwhile is as new as what this run was to make.
+    let elsewhere = facts.points.iter().any(|point| {
+        let is_other = last.point.as_ref() != Some(&point.id) && point.finished > last.started;
+        kind == JobKind::Backup && point.counts && point.plan == *subject && is_other
+    });
     // It was partial for want of copies that were made since.
     let healed = facts.points.iter().any(|point| {
         let is_whole = point.counts && point.missed.is_empty() && point.lost.is_empty();
         outcome == JobOutcome::Partial && is_whole && last.point.as_ref() == Some(&point.id)
     });
-    let failed =
-        outcome != JobOutcome::Done && !healed && success.is_none_or(|success| success <= since);
+    let followed = elsewhere || success.is_some_and(|success| success > since);
+    let failed = outcome != JobOutcome::Done && !healed && !followed;
     failed.then(|| LastJob {
         job: last.id.clone(),
         outcome,

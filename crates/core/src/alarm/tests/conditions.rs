@@ -155,6 +155,38 @@ fn an_overdue_plan_says_by_how_much() {
 }
 
 #[test]
+fn what_waits_its_turn_behind_another_job_is_neither_missed_nor_without_points() {
+    let waiting = |since: i64| {
+        let mut status = with_plan(|plan| {
+            plan.freshness = Freshness::Never;
+            plan.due_since = Some(at(-90_000));
+        });
+        status.running.push(Running {
+            job: id(),
+            kind: JobKind::Backup,
+            subject: name("other"),
+            started: at(-since),
+        });
+        ids(&status)
+    };
+    assert_eq!(waiting(3600), [""; 0]);
+    let both = ["plan.hourly/missed", "plan.hourly/overdue"];
+    assert_eq!(waiting(3601), both, "it takes too long");
+}
+
+#[test]
+fn what_failed_before_is_not_over_because_it_is_tried_again() {
+    let failing = |retry, before| {
+        with_plan(|plan| {
+            plan.failing = last(JobOutcome::Failed, retry).map(|job| LastJob { before, ..job });
+        })
+    };
+    assert_ids(&failing(Some(at(300)), false), &[]);
+    assert_ids(&failing(Some(at(300)), true), &["plan.hourly/failed"]);
+    assert_ids(&failing(None, false), &["plan.hourly/failed"]);
+}
+
+#[test]
 fn a_time_that_passed_is_missed_unless_its_run_begins_now() {
     let due = |since: i64| with_plan(|plan| plan.due_since = Some(at(-since)));
     assert_ids(&due(3600), &[]);

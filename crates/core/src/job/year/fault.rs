@@ -86,7 +86,7 @@ pub(super) fn faults(system: &System, seed: u64, days: i64) -> Vec<Fault> {
         )
     });
     let mends = needs.map(|fault| fault.at + fault.lasts + 36 * HOUR);
-    let last = (1..quiet - 1).map(|day| (troubled + day) * DAY);
+    let last = (1..=6).map(|part| troubled * DAY + part * quiet * DAY / 8);
     let mends: Vec<i64> = mends.chain(last).collect();
     faults.extend(mends.into_iter().map(|at| Fault {
         at,

@@ -82,9 +82,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(world: &World, number: usize, life: Arc<Life>, seed: u64) -> Self {
-        let config = world
-            .system
-            .config(&world.name, number, world.home.path(), false);
+        let config = world.system.config(world, number);
         let seed = seed.wrapping_mul(31).wrapping_add(number as u64);
         Host {
             number,
@@ -126,10 +124,7 @@ impl Host {
 
     /// Takes the configuration that its operator made.
     pub(super) fn reconfigure(&mut self, world: &World) {
-        let changed = world.changed.get();
-        self.config = world
-            .system
-            .config(&world.name, self.number, world.home.path(), changed);
+        self.config = world.system.config(world, self.number);
         self.restart = true;
         self.wake = self.wake.min(world.now());
     }
@@ -382,6 +377,7 @@ fn run(world: &Rc<World>, host: usize, process: &Process, due: &Due) {
         });
     });
     super::model::began(world, host, &job);
+    world.prepare(host, due.kind);
     let (app, own) = (&context.config.app, job.id.clone());
     let jobs = history
         .jobs(&app.name, &app.environment)
@@ -402,6 +398,10 @@ fn run(world: &Rc<World>, host: usize, process: &Process, due: &Due) {
         // Nothing noted how it ended.
         job.process = None;
         super::model::ended(world, host, &job, true);
+        world
+            .places
+            .iter()
+            .for_each(|place| place.orphan_leases(host));
         with(world, host, |own| {
             own.orphaned.push(job);
             own.process = None;

@@ -1,9 +1,10 @@
 //! Stores that are away, full, closed or lying, and that note what happens to them.
 
 use jiff::Timestamp;
-use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use lifeboat_store::{LocalStore, MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,6 +45,8 @@ pub(super) struct Place {
     changes: Mutex<Vec<Change>>,
     /// Objects whose content was changed on the way.
     damaged: Mutex<Vec<String>>,
+    /// When each object was put, by the time of the world.
+    times: Mutex<BTreeMap<String, Timestamp>>,
     /// The hosts that put each lease last.
     leases: Mutex<BTreeMap<String, usize>>,
     now: AtomicI64,
@@ -62,6 +65,7 @@ impl Place {
             trouble: Mutex::default(),
             changes: Mutex::default(),
             damaged: Mutex::default(),
+            times: Mutex::default(),
             leases: Mutex::default(),
             now: AtomicI64::new(0),
         })
@@ -70,6 +74,12 @@ impl Place {
     pub(super) fn memory(name: &str) -> Arc<Self> {
         let memory = MemoryStore::new();
         Self::new(name, Arc::new(memory.clone()), Some(memory))
+    }
+
+    pub(super) fn directory(name: &str, path: &Path) -> Arc<Self> {
+        std::fs::create_dir_all(path).expect("a directory");
+        let store = LocalStore::open(path).expect("a directory");
+        Self::new(name, Arc::new(store), None)
     }
 
     pub(super) fn trouble(&self) -> Trouble {
@@ -85,6 +95,16 @@ impl Place {
         if let Some(memory) = &self.memory {
             memory.set_time(now);
         }
+    }
+
+    fn time(&self) -> Timestamp {
+        Timestamp::from_second(self.now.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    /// An object as this world dates it.
+    fn dated(&self, mut object: ObjectInfo) -> ObjectInfo {
+        object.modified = held(&self.times).get(&object.key).copied();
+        object
     }
 
     pub(super) fn take_changes(&self) -> Vec<Change> {
@@ -114,6 +134,11 @@ impl Place {
         }
     }
 
+    /// Nobody refreshes the leases of a host whose process was killed.
+    pub(super) fn orphan_leases(&self, host: usize) {
+        held(&self.leases).retain(|_, holder| *holder != host);
+    }
+
     /// Refreshes the leases that these hosts hold, as the thread of a job does every minute.
     pub(super) fn refresh(&self, holds: &dyn Fn(usize) -> bool) {
         if self.trouble().any() {
@@ -127,8 +152,7 @@ impl Place {
             let note: Option<serde_json::Value> =
                 serde_json::from_str(&text).ok().filter(|_| read.is_ok());
             if let Some(mut note) = note.filter(|note| note["released"] == false) {
-                let now = Timestamp::from_second(self.now.load(Ordering::Relaxed));
-                note["refreshed"] = now.unwrap_or_default().to_string().into();
+                note["refreshed"] = self.time().to_string().into();
                 let bytes = note.to_string();
                 let put = self
                     .content
@@ -148,7 +172,8 @@ impl Place {
             true => bytes,
             false => Vec::new(),
         });
-        let at = Timestamp::from_second(self.now.load(Ordering::Relaxed)).unwrap_or_default();
+        let at = self.time();
+        held(&self.times).insert(key.to_owned(), at);
         held(&self.changes).push(Change {
             store: self.name.clone(),
             host,
@@ -315,12 +340,14 @@ impl Store for Reached {
 
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
         self.check(key)?;
-        self.place.content.stat(key)
+        let object = self.place.content.stat(key)?;
+        Ok(object.map(|object| self.place.dated(object)))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         self.check(prefix)?;
-        self.place.content.list(prefix)
+        let objects = self.place.content.list(prefix)?.into_iter();
+        Ok(objects.map(|object| self.place.dated(object)).collect())
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -1,8 +1,8 @@
 //! The five systems, as far as what happens by itself goes: their plans, what they keep and what they
 //! prove, over stores and sources that are simulated.
 
+use super::world::World;
 use crate::config::Config;
-use std::path::Path;
 
 /// A system.
 #[derive(Debug, Clone, Copy)]
@@ -180,12 +180,22 @@ schedule = "0 6 * * 0"
     },
 ];
 
+/// What a world is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Stores in memory, and sources that are simulated.
+    Memory,
+    /// Directories, and a SQLite database, a tree of files and the output of a command.
+    Real,
+}
+
 /// The root of the paths of simulated stores.
 pub(super) const ROOT: &str = "/simulated";
 
 impl System {
     /// The configuration of a host of this system. `world` tells worlds of one process apart.
-    pub(super) fn config(&self, world: &str, host: usize, home: &Path, changed: bool) -> Config {
+    pub(super) fn config(&self, world: &World, host: usize) -> Config {
+        let (home, name) = (world.home.path(), &world.name);
         let mut text = format!(
             r#"version = 1
 [app]
@@ -215,18 +225,26 @@ repeat = "never"
             home.join(format!("host{host}")).display(),
             home.join("signers").display(),
         );
-        for source in self.sources {
-            text += &format!(
-                "\n[source.{source}]\nkind = \"command\"\ncommand = [\"simulated\", \"{world}/{host}/{source}\"]\nextension = \"json\"\n"
-            );
+        for (number, source) in self.sources.iter().enumerate() {
+            let data = home.join("data").join(source);
+            let data = data.display();
+            let kind = match (world.ground, number) {
+                (Ground::Memory, _) => format!(
+                    "kind = \"command\"\ncommand = [\"simulated\", \"{name}/{host}/{source}\"]\nextension = \"json\""
+                ),
+                (Ground::Real, 0) => format!("kind = \"sqlite\"\npath = \"{data}\""),
+                (Ground::Real, 1) => format!("kind = \"files\"\npaths = [\"{data}\"]"),
+                (Ground::Real, _) => format!("kind = \"command\"\ncommand = [\"cat\", \"{data}\"]"),
+            };
+            text += &format!("\n[source.{source}]\n{kind}\n");
         }
         for store in self.stores {
             text += &format!(
-                "\n[store.{store}]\nkind = \"local\"\npath = \"{ROOT}/{world}/{host}/{store}\"\n"
+                "\n[store.{store}]\nkind = \"local\"\npath = \"{ROOT}/{name}/{host}/{store}\"\n"
             );
         }
         text += self.body;
-        if changed {
+        if world.changed.get() {
             for (from, to) in self.changed {
                 assert!(text.contains(from), "{from}");
                 text = text.replacen(from, to, 1);

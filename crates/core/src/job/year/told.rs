@@ -276,6 +276,10 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
             .filter(|r| r.drill.as_ref() == Some(name));
         let verified = of_drill.filter(|r| r.outcome == crate::evidence::Verdict::Verified);
         let last = verified.map(|record| record.finished).max();
+        // Where no store takes the record, its host has it.
+        let here = model.ended.get(&(host, JobKind::Drill, name.clone()));
+        let here = here.filter(|ending| ending.outcome == JobOutcome::Done);
+        let last = last.max(here.map(|ending| ending.at));
         let limit = drill
             .max_age
             .map_or(0, |span| i64::try_from(span.seconds).unwrap_or(0));

@@ -8,8 +8,9 @@ use super::fault::{Fault, What};
 use super::host::Host;
 use super::model::Model;
 use super::place::{Life, Place, Reached};
-use super::system::{ROOT, System};
+use super::system::{Ground, ROOT, System};
 use crate::error::{Code, Error, Result};
+use crate::history::JobKind;
 use crate::point::Consistency;
 use crate::source::Captured;
 use crate::source::simulated as source;
@@ -46,6 +47,7 @@ struct Edge {
 }
 
 pub(super) struct World {
+    pub(super) ground: Ground,
     pub(super) system: System,
     pub(super) name: String,
     pub(super) home: tempfile::TempDir,
@@ -77,7 +79,13 @@ pub(super) fn current() -> Option<Rc<World>> {
 
 impl World {
     /// A world that begins at a time and lasts so many days, with what happens in it.
-    pub(super) fn new(system: System, seed: u64, days: i64, faults: &[Fault]) -> Rc<World> {
+    pub(super) fn new(
+        ground: Ground,
+        system: System,
+        seed: u64,
+        days: i64,
+        faults: &[Fault],
+    ) -> Rc<World> {
         let begin: Timestamp = "2026-01-05T00:00:00Z".parse().expect("a time");
         let home = tempfile::Builder::new()
             .prefix("lifeboat-year-")
@@ -91,7 +99,10 @@ impl World {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
-        let places = system.stores.iter().map(|store| Place::memory(store));
+        let places = system.stores.iter().map(|store| match ground {
+            Ground::Memory => Place::memory(store),
+            Ground::Real => Place::directory(store, &home.path().join("stores").join(store)),
+        });
         let mut edges = Vec::new();
         for fault in faults {
             let at = plus(begin, fault.at);
@@ -115,6 +126,7 @@ impl World {
             ..Truth::default()
         });
         let world = Rc::new(World {
+            ground,
             system,
             begin,
             end: plus(begin, days * 86_400),
@@ -375,32 +387,89 @@ impl World {
     }
 }
 
-/// Captures a source: that takes time, and then it is what it is.
+/// A row of a source.
+fn row(name: &str, number: u64) -> String {
+    format!("{name} row {number} is worth keeping for a long time\n")
+}
+
+impl World {
+    /// What a source holds when it is captured next, in rows; fails if it is away.
+    fn grow(&self, source: usize) -> Result<u64> {
+        let name = self.system.sources[source];
+        let mut sources = self.sources.borrow_mut();
+        let truth = &mut sources[source];
+        // Secrets change rarely; everything else grows a little.
+        let grows = !matches!(name, "secrets" | "settings" | "keys") || self.below(40) == 0;
+        truth.rows += u64::from(grows);
+        if truth.fails > 0 {
+            return Err(Error::new(Code::SourceFailed, format!("{name} went away")));
+        }
+        Ok(match truth.shrunk > 0 {
+            true => truth.rows / 5,
+            false => truth.rows,
+        })
+    }
+
+    /// Before a backup of a host: the sources are what they are then, and that takes time.
+    pub(super) fn prepare(self: &Rc<Self>, host: usize, kind: JobKind) {
+        if self.ground == Ground::Memory || kind != JobKind::Backup {
+            return;
+        }
+        self.take_time(host, 120);
+        let data = self.home.path().join("data");
+        for (number, name) in self.system.sources.iter().enumerate() {
+            let path = data.join(name);
+            let _ = std::fs::remove_dir_all(&path);
+            let _ = std::fs::remove_file(&path);
+            if let Ok(rows) = self.grow(number) {
+                std::fs::create_dir_all(&data).expect("a directory");
+                write(&path, number, name, rows);
+            }
+        }
+    }
+}
+
+/// Writes what a real source holds: a database, files, or what a command prints.
+fn write(path: &Path, number: usize, name: &str, rows: u64) {
+    match number {
+        0 => {
+            let database = rusqlite::Connection::open(path).expect("a database");
+            let rows =
+                (0..rows).map(|number| format!("({number}, '{}')", row(name, number).trim()));
+            let rows: Vec<String> = rows.collect();
+            let script = format!(
+                "PRAGMA synchronous = OFF; CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT);
+                INSERT INTO t VALUES {};",
+                rows.join(",")
+            );
+            database.execute_batch(&script).expect("rows");
+        }
+        1 => {
+            std::fs::create_dir(path).expect("a directory");
+            for part in 0..rows / 50 + 1 {
+                let rows = (part * 50..rows.min(part * 50 + 50)).map(|number| row(name, number));
+                let text: String = rows.collect();
+                std::fs::write(path.join(format!("part {part}")), text).expect("a file");
+            }
+        }
+        _ => {
+            let text: String = (0..rows).map(|number| row(name, number)).collect();
+            std::fs::write(path, text).expect("a file");
+        }
+    }
+}
+
+/// Captures a simulated source: that takes time, and then it is what it is.
 fn capture(host: usize, source: usize, output: &mut dyn Write) -> Result<Captured> {
     let world = current().ok_or_else(|| Error::new(Code::SourceFailed, "there is no world"))?;
     world.take_time(host, 120);
     crate::cancel::check()?;
     let name = world.system.sources[source];
-    let (rows, fails) = {
-        let mut sources = world.sources.borrow_mut();
-        let truth = &mut sources[source];
-        // Secrets change rarely; everything else grows a little.
-        let grows = !matches!(name, "secrets" | "settings" | "keys") || world.below(40) == 0;
-        truth.rows += u64::from(grows);
-        let rows = match truth.shrunk > 0 {
-            true => truth.rows / 5,
-            false => truth.rows,
-        };
-        (rows, truth.fails > 0)
-    };
-    for row in 0..rows {
-        let text = format!("{name} row {row} is worth keeping for a long time\n");
+    let rows = world.grow(source)?;
+    for number in 0..rows {
         output
-            .write_all(text.as_bytes())
+            .write_all(row(name, number).as_bytes())
             .map_err(|error| Error::from_io(Code::Io, "the source", error))?;
-    }
-    if fails {
-        return Err(Error::new(Code::SourceFailed, format!("{name} went away")));
     }
     Ok(Captured {
         proof: None,

@@ -136,7 +136,45 @@ fn what_fails_is_told_until_something_succeeds() {
 fn a_point_whose_own_run_was_not_successful_clears_nothing() {
     let mut facts = daily(vec![point("20T06:00")]);
     facts.jobs = vec![run("20T06:00", "20T06:00", JobOutcome::Partial)];
+    facts.jobs[0].point = Some(facts.points[0].id.clone());
     assert!(judged(&facts).plans[0].failing.is_some());
+}
+
+#[test]
+fn what_another_host_completed_meanwhile_clears_a_failure() {
+    let mut facts = daily(vec![point("20T06:00")]);
+    facts.jobs = vec![run("20T06:00", "20T06:00:30", JobOutcome::Failed)];
+    facts.points[0].finished = at("20T06:00:45");
+    assert_eq!(judged(&facts).plans[0].failing, None);
+    facts.points[0].finished = at("20T06:00:30");
+    assert!(judged(&facts).plans[0].failing.is_some(), "it is older");
+}
+
+#[test]
+fn a_failure_is_tried_again_as_long_as_that_runs_and_is_no_news_for_the_next_time() {
+    let failing = |facts: &Facts| judged(facts).plans[0].failing.clone().unwrap();
+    let mut facts = daily(vec![point("18T06:00")]);
+    facts.jobs = vec![run("20T06:00", "20T06:00", JobOutcome::Failed)];
+    assert!(failing(&facts).retry.is_some(), "in a while");
+    assert!(!failing(&facts).before);
+    // While it is tried again, nothing is due.
+    let again = Job {
+        attempt: 2,
+        slot: Some(at("20T06:00")),
+        ..under_way("20T06:20")
+    };
+    facts.jobs.push(again);
+    assert_eq!(failing(&facts).retry, Some(at("20T06:20")));
+    facts.jobs[1].started = at("20T05:00");
+    assert_eq!(failing(&facts).retry, None, "it hangs");
+    // The time of the schedule before was left undone, too.
+    facts.jobs = vec![
+        run("19T06:00", "19T06:00", JobOutcome::Failed),
+        run("20T06:00", "20T06:00", JobOutcome::Failed),
+    ];
+    assert!(failing(&facts).before);
+    facts.points.push(point("19T07:00"));
+    assert!(!failing(&facts).before, "a success lies between");
 }
 
 #[test]
