@@ -40,17 +40,15 @@ pub struct Unread {
     pub error: Error,
 }
 
-/// Returns whether others delete in a store.
-fn is_pruned_elsewhere(context: &Context, store: &Name) -> bool {
+/// Where others delete, nothing that was announced before is carried out any more. Returns whether they
+/// do.
+fn forget_intents(context: &Context, store: &Name, marks: &mut Marks) -> bool {
     let config = context.config.store.get(store);
-    config.is_some_and(|config| config.pruned_by == PrunedBy::Elsewhere)
-}
-
-/// Where others delete, nothing that was announced before is carried out any more.
-fn forget_intents(marks: &mut Marks, elsewhere: bool) {
+    let elsewhere = config.is_some_and(|config| config.pruned_by == PrunedBy::Elsewhere);
     if elsewhere {
         marks.intents.clear();
     }
+    elsewhere
 }
 
 impl Survey {
@@ -58,7 +56,7 @@ impl Survey {
     /// then is added.
     fn noted(&mut self, context: &Context, store: &Name, location: &str) -> Result<Vec<PointCopy>> {
         let mut marks = marks::noted(context, store, location);
-        forget_intents(&mut marks, is_pruned_elsewhere(context, store));
+        forget_intents(context, store, &mut marks);
         self.marks.insert(store.clone(), marks);
         context.state.catalog.copies(location)
     }
@@ -192,9 +190,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             }
             Err(error) => {
                 survey.unread.push(unread(None, error));
-                let config = context.config.store.get(name);
-                let place = config.map(|config| context.state.catalog.place(config));
-                if let Some(location) = place.transpose()?.flatten() {
+                if let Some(location) = place_of(context, name)? {
                     let noted = survey.noted(context, name, &location)?.into_iter();
                     survey.copies.extend(noted.map(|copy| (name.clone(), copy)));
                 }
@@ -208,8 +204,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         let copies = match catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
                 let mut marks = marks::read(context, &store);
-                let elsewhere = is_pruned_elsewhere(context, name);
-                forget_intents(&mut marks, elsewhere);
+                let elsewhere = forget_intents(context, name, &mut marks);
                 let explained = |point: &PointId| elsewhere || marks.explains(point);
                 let lost = catalog.lost(&context.trusted, &store, &mut synced, &explained)?;
                 survey.missing.extend(lost);
@@ -249,6 +244,13 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     survey.copies.retain(|(_, copy)| is_ours(&copy.manifest));
     survey.missing.retain(|lost| is_ours(&lost.copy.manifest));
     Ok(survey)
+}
+
+/// The location of a store that cannot be opened now, if it was open once.
+fn place_of(context: &Context, store: &Name) -> Result<Option<String>> {
+    let config = context.config.store.get(store);
+    let place = config.map(|config| context.state.catalog.place(config));
+    Ok(place.transpose()?.flatten())
 }
 
 /// The stores that should hold a copy of a point and do not, according to the known manifests.

@@ -141,9 +141,8 @@ fn what_lifeboat_keeps_is_no_application() {
     assert!(found.databases.is_empty() && found.secrets.is_empty());
 }
 
-#[test]
-fn a_host_with_everything() {
-    let root = Root::new();
+/// A Laravel application, with what is not its own beside it.
+fn write_crm(root: &Root) {
     root.write("var/www/crm/artisan", "#!/usr/bin/env php\n");
     root.write("var/www/crm/.env", "DB_CONNECTION=mysql\nDB_HOST=127.0.0.1\nDB_DATABASE=crm\nDB_USERNAME=crm\nDB_PASSWORD=s3cret\n");
     root.write(
@@ -154,6 +153,12 @@ fn a_host_with_everything() {
         "var/www/crm/node_modules/x/.env",
         "DATABASE_URL=postgres://u:p@h/no\n",
     );
+}
+
+#[test]
+fn a_host_with_everything() {
+    let root = Root::new();
+    write_crm(&root);
     root.write("srv/bot/data/auth.db", "SQLite format 3\0 and so on");
     root.write("srv/bot/data/other.db", "not one");
     root.write("srv/empty/.keep", "");

@@ -14,8 +14,6 @@ mod once;
 mod ping;
 mod tell;
 mod turn;
-#[cfg(test)]
-mod year;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
 pub use once::{
@@ -117,3 +115,6 @@ pub fn failed(error: &Error) -> Ended {
 }
 
 pub use deed::{of_backup, of_copy, of_drill, of_prune, of_restore, of_verify, reading_since};
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use super::facts::{
 };
 use super::limit::{Limit, LimitOf, limits};
 use crate::anomaly::{self, Anomaly, Compared};
+use crate::clock::is_ahead;
 use crate::error::Error;
 use crate::evidence::Verdict;
 use crate::exit::Exit;
@@ -651,7 +652,7 @@ fn report_status(facts: &Facts, agenda: &Agenda, report: &ReportFacts) -> Report
     let name = &report.name;
     let mut jobs = facts.jobs.iter().rev();
     let sent = jobs.find(|job| {
-        let is_done = job.outcome == Some(JobOutcome::Done);
+        let is_done = job.outcome == Some(JobOutcome::Done) && !ended_ahead(facts, job);
         is_done && job.kind == JobKind::Report && job.subject == *name
     });
     ReportStatus {
@@ -662,11 +663,18 @@ fn report_status(facts: &Facts, agenda: &Agenda, report: &ReportFacts) -> Report
     }
 }
 
+/// Returns whether a job ended in the future, by a clock that was wrong: it would hide what fails until
+/// then.
+fn ended_ahead(facts: &Facts, job: &Job) -> bool {
+    job.finished.is_some_and(|end| is_ahead(end, facts.now))
+}
+
 fn verify_status(facts: &Facts, agenda: &Agenda, verify: &VerifyFacts) -> VerifyStatus {
     let mut jobs = facts.jobs.iter().rev();
     let last = jobs.find(|job| {
         let decided = matches!(job.outcome, Some(JobOutcome::Done | JobOutcome::NotProved));
-        decided && !job.called && job.kind == JobKind::Verify && job.subject == verify.name
+        let own = job.kind == JobKind::Verify && job.subject == verify.name;
+        decided && !job.called && own && !ended_ahead(facts, job)
     });
     let at = last.and_then(|job| job.finished);
     // One that is not noted is overdue once there are points that old, and a history.

@@ -57,7 +57,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "configuration",
-        &["config", "discover", "given", "units", "probe", "sftp"],
+        &["config", "units", "discover", "given", "probe", "sftp"],
     ),
     (
         "points",

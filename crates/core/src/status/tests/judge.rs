@@ -137,6 +137,7 @@ fn a_point_whose_own_run_was_not_successful_clears_nothing() {
     let mut facts = daily(vec![point("20T06:00")]);
     facts.jobs = vec![run("20T06:00", "20T06:00", JobOutcome::Partial)];
     facts.jobs[0].point = Some(facts.points[0].id.clone());
+    facts.points[0].missed = vec![name("offsite")];
     assert!(judged(&facts).plans[0].failing.is_some());
 }
 
@@ -307,6 +308,17 @@ fn verifying(jobs: Vec<Job>) -> Facts {
 
 fn verified(started: &str, outcome: JobOutcome) -> Job {
     job(JobKind::Verify, "deep", "", started, outcome)
+}
+
+#[test]
+fn a_verification_by_a_clock_that_was_wrong_hides_no_failure() {
+    let verify = |start: &str, outcome| job(JobKind::Verify, "deep", "", start, outcome);
+    let mut facts = verifying(vec![verify("29T06:00", JobOutcome::Done)]);
+    assert_eq!(judged(&facts).verifications[0].at, None, "it lies ahead");
+    facts.jobs.push(verify("20T06:10", JobOutcome::Failed));
+    assert!(judged(&facts).verifications[0].failing.is_some());
+    facts.jobs.push(verify("20T06:20", JobOutcome::Done));
+    assert_eq!(judged(&facts).verifications[0].failing, None);
 }
 
 #[test]

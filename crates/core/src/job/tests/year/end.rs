@@ -81,6 +81,10 @@ fn chains(process: &Process) -> Option<String> {
 
 /// What is stored is what the rules keep, and nothing is left of what went.
 fn stores(world: &World, model: &Model, process: &Process) -> Option<String> {
+    if !model.disowned.is_empty() {
+        // What a wrong clock dated and proved counts again once its time has come: that is not followed.
+        return None;
+    }
     let config = &process.context.config;
     for place in &world.places {
         let there = model

@@ -475,7 +475,7 @@ pub(super) fn acknowledge(world: &Rc<World>, host: usize) {
 }
 
 /// The operator takes a point by hand.
-pub(super) fn manual(world: &Rc<World>, host: usize) {
+pub(super) fn manual(world: &Rc<World>, host: usize, reason: Option<&str>) {
     let Some(process) = with(world, host, |own| {
         own.process().filter(|_| !own.is_running())
     }) else {
@@ -490,7 +490,7 @@ pub(super) fn manual(world: &Rc<World>, host: usize) {
         .map(ToString::to_string);
     let options = backup::Options {
         plan,
-        reason: Some("before an upgrade".to_owned()),
+        reason: reason.map(str::to_owned),
         ..backup::Options::default()
     };
     let _ = Cancel::default().run(|| backup::run(&process.context, &options));
@@ -542,10 +542,12 @@ pub(super) fn mend(world: &Rc<World>, host: usize) {
             beyond_limit: true,
             ..prune::Options::default()
         };
+        super::model::prunes(world, host);
         prune::run(context, &options)?;
         let forget: Vec<String> = forget.into_iter().collect();
         if !forget.is_empty() {
             survey::forget(context, &forget, "an accident")?;
+            world.model.borrow_mut().disowned.extend(ahead);
         }
         Ok(())
     });

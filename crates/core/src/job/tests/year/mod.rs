@@ -23,6 +23,7 @@ mod world;
 use fault::{Fault, faults};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::rc::Rc;
 use std::time::Instant;
 use system::{Ground, SYSTEMS, System};
@@ -121,10 +122,13 @@ fn lives(ground: Ground, name: &str, lives: u64) {
         let begun = Instant::now();
         let lived = must_live(ground, seed, days);
         let (took, counts) = (begun.elapsed().as_secs_f64(), &lived.counts);
-        eprintln!("seed {seed} {name}: {days} days in {took:.1} s: {counts:?}");
-        if std::env::var_os("LIFEBOAT_YEAR_DIARY").is_some() {
-            eprintln!("{}", lived.diary);
-        }
+        let diary = std::env::var_os("LIFEBOAT_YEAR_DIARY").map(|_| lived.diary);
+        let (text, mut output) = (diary.unwrap_or_default(), std::io::stderr());
+        writeln!(
+            output,
+            "seed {seed} {name}: {days} days in {took:.1} s: {counts:?}\n{text}"
+        )
+        .expect("standard error");
     }
 }
 

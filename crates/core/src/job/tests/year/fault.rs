@@ -57,6 +57,8 @@ pub(super) enum What {
     Acknowledge,
     /// The operator takes a point by hand, with a reason.
     Manual,
+    /// The operator takes a point by hand, without one.
+    Called,
     /// The operator pins the newest point.
     Pin,
     /// The operator does what only a person can: forgets what is lost, and heals what is damaged.
@@ -117,7 +119,7 @@ fn one(system: &System, dice: &mut Dice) -> (What, i64) {
         1 => seconds(dice, 2 * DAY),
         _ => short,
     };
-    match dice.below(32) {
+    match dice.below(34) {
         0..3 => (What::Down(host), long),
         3..5 => (What::Kill(host), 0),
         5..9 => (What::KillAfter(host, seconds(dice, 12)), 0),
@@ -138,6 +140,7 @@ fn one(system: &System, dice: &mut Dice) -> (What, i64) {
         28 => (What::Changed, 0),
         29 => (What::Acknowledge, 0),
         30 => (What::Manual, 0),
+        31..33 => (What::Called, 0),
         _ => (What::Pin, 0),
     }
 }

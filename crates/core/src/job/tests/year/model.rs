@@ -50,6 +50,8 @@ pub(super) struct Model {
     announced: BTreeMap<(String, PointId), Timestamp>,
     /// Objects of the points that were pruned, by store.
     pruned: BTreeSet<(String, String)>,
+    /// Points that the operator disowned, since a wrong clock dated them.
+    pub(super) disowned: BTreeSet<PointId>,
     /// What somebody else deleted.
     pub(super) lost: BTreeSet<(String, PointId)>,
     pub(super) records: BTreeMap<PointId, Record>,
@@ -109,7 +111,7 @@ impl Model {
             What::ChannelDown => "channel",
             What::Changed => "changed",
             What::Acknowledge => "acknowledged",
-            What::Manual | What::Pin | What::Mend => "operator",
+            What::Manual | What::Called | What::Pin | What::Mend => "operator",
         };
         self.last.insert(name, now);
         *self.active.entry(name).or_default() += match (begins, lasts) {
@@ -192,7 +194,8 @@ impl Model {
         plan: &'m str,
     ) -> impl Iterator<Item = &'m PointId> {
         let there = self.there.iter().filter(move |((holder, _), manifest)| {
-            store.is_none_or(|store| store == holder) && is_complete(manifest, plan)
+            let here = store.is_none_or(|store| store == holder);
+            here && is_complete(manifest, plan) && !self.disowned.contains(&manifest.point)
         });
         there.map(|((_, point), _)| point)
     }
@@ -246,6 +249,11 @@ fn notice(world: &World, change: &Change) {
     if key.starts_with("lifeboat/intents/") && key.ends_with(".json") {
         if let Ok(intent) = serde_json::from_slice::<Intent>(bytes) {
             for leaving in intent.points {
+                let why = model.must_stay(world, &change.store, &leaving.point, change.at);
+                if let Some(why) = why {
+                    let text = format!("{} is to leave {}: {why}", leaving.point, change.store);
+                    model.broken(change.at, text);
+                }
                 let place = (change.store.clone(), leaving.point);
                 model.announced.insert(place, change.at);
             }
@@ -301,6 +309,29 @@ fn of_host(world: &World, host: usize) -> Option<Of> {
 }
 
 impl Model {
+    /// Why a copy stays, whatever the rules about periods; `None` if nothing keeps it so.
+    fn must_stay(
+        &self,
+        world: &World,
+        store: &str,
+        point: &PointId,
+        now: Timestamp,
+    ) -> Option<String> {
+        let manifest = self.there.get(&(store.to_owned(), point.clone()))?;
+        if self.pins.get(point).is_some_and(|pin| pin.pinned) {
+            return Some("it is pinned".to_owned());
+        }
+        if self.complete(Some(store), &manifest.plan).max() == Some(point) {
+            return Some("it is the newest complete one".to_owned());
+        }
+        let hosts = world.hosts.borrow();
+        let mut drills = hosts.first()?.config().drill.keys();
+        let proved =
+            |drill: &&Name| self.newest_proven(drill, &manifest.plan, now).as_ref() == Some(point);
+        let drill = drills.find(proved)?;
+        Some(format!("it is the newest one that drill {drill} proved"))
+    }
+
     /// Why a copy should not have been deleted; `None` if it was right.
     fn may_not_go(
         &self,
@@ -366,7 +397,10 @@ impl Model {
         });
         Held {
             point: manifest.point.clone(),
-            sound: manifest.lacks().is_none() && !is_damaged && !self.is_refuted(manifest),
+            sound: manifest.lacks().is_none()
+                && !is_damaged
+                && !self.disowned.contains(&manifest.point)
+                && !self.is_refuted(manifest),
             safety: manifest.safety,
             manual: manifest.reason.is_some(),
             always: Vec::new(),
@@ -472,10 +506,18 @@ pub(super) fn looked(world: &Rc<World>, seen: &Seen<'_>) {
 pub(super) fn began(world: &World, host: usize, job: &Job) {
     let mut model = world.model.borrow_mut();
     model.count(job.kind.as_str());
+    drop(model);
     if job.kind == JobKind::Prune {
-        let there = model.there.clone();
-        model.at_prune.insert(host, there);
+        prunes(world, host);
     }
+}
+
+/// A host begins to prune: it decides about what is there now.
+pub(super) fn prunes(world: &World, host: usize) {
+    took_notice(world);
+    let mut model = world.model.borrow_mut();
+    let there = model.there.clone();
+    model.at_prune.insert(host, there);
 }
 
 /// A job of a host ended, or was killed.

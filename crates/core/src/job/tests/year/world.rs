@@ -77,6 +77,28 @@ pub(super) fn current() -> Option<Rc<World>> {
     WORLD.with_borrow(Clone::clone)
 }
 
+/// When what happens begins and ends, the first last.
+fn edges(begin: Timestamp, faults: &[Fault]) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for fault in faults {
+        let at = plus(begin, fault.at);
+        let lasts = fault.lasts > 0;
+        let what = &fault.what;
+        let edge = |at, begins| Edge {
+            at,
+            begins,
+            lasts,
+            what: what.clone(),
+        };
+        edges.push(edge(at, true));
+        if lasts {
+            edges.push(edge(plus(at, fault.lasts), false));
+        }
+    }
+    edges.sort_by_key(|edge| std::cmp::Reverse(edge.at));
+    edges
+}
+
 impl World {
     /// A world that begins at a time and lasts so many days, with what happens in it.
     pub(super) fn new(
@@ -103,23 +125,6 @@ impl World {
             Ground::Memory => Place::memory(store),
             Ground::Real => Place::directory(store, &home.path().join("stores").join(store)),
         });
-        let mut edges = Vec::new();
-        for fault in faults {
-            let at = plus(begin, fault.at);
-            let lasts = fault.lasts > 0;
-            let what = &fault.what;
-            let edge = |at, begins| Edge {
-                at,
-                begins,
-                lasts,
-                what: what.clone(),
-            };
-            edges.push(edge(at, true));
-            if lasts {
-                edges.push(edge(plus(at, fault.lasts), false));
-            }
-        }
-        edges.sort_by_key(|edge| std::cmp::Reverse(edge.at));
         let truths = system.sources.iter().enumerate();
         let truths = truths.map(|(number, _)| Truth {
             rows: 200 + 50 * number as u64,
@@ -140,38 +145,43 @@ impl World {
             model: RefCell::default(),
             diary: RefCell::default(),
             dice: RefCell::new(Dice(seed)),
-            edges: RefCell::new(edges),
+            edges: RefCell::new(edges(begin, faults)),
             name,
             home,
         });
         std::fs::write(world.home.path().join("signers"), "").expect("a file");
         for number in 0..system.hosts {
-            let life = Life::new();
-            for place in &world.places {
-                let path = format!("{ROOT}/{}/{number}/{}", world.name, place.name);
-                let reached = Reached {
-                    place: Arc::clone(place),
-                    host: number,
-                    life: Arc::clone(&life),
-                    reading: |host| {
-                        if let Some(world) = current() {
-                            world.take_time(host, 30);
-                        }
-                    },
-                };
-                stores::put_at(Path::new(&path), Arc::new(reached));
-            }
-            for (index, source) in system.sources.iter().enumerate() {
-                let name = format!("{}/{number}/{source}", world.name);
-                source::put_at(
-                    &name,
-                    Arc::new(move |output| capture(number, index, output)),
-                );
-            }
-            let host = Host::new(&world, number, life, seed);
-            world.hosts.borrow_mut().push(host);
+            world.add_host(number, seed);
         }
         world
+    }
+
+    /// Adds a host, with its own way to each store and source.
+    fn add_host(&self, number: usize, seed: u64) {
+        let life = Life::new();
+        for place in &self.places {
+            let path = format!("{ROOT}/{}/{number}/{}", self.name, place.name);
+            let reached = Reached {
+                place: Arc::clone(place),
+                host: number,
+                life: Arc::clone(&life),
+                reading: |host| {
+                    if let Some(world) = current() {
+                        world.take_time(host, 30);
+                    }
+                },
+            };
+            stores::put_at(Path::new(&path), Arc::new(reached));
+        }
+        for (index, source) in self.system.sources.iter().enumerate() {
+            let name = format!("{}/{number}/{source}", self.name);
+            source::put_at(
+                &name,
+                Arc::new(move |output| capture(number, index, output)),
+            );
+        }
+        let host = Host::new(self, number, life, seed);
+        self.hosts.borrow_mut().push(host);
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -319,7 +329,8 @@ impl World {
                 }
             }
             What::Acknowledge => super::host::acknowledge(self, 0),
-            What::Manual => super::host::manual(self, 0),
+            What::Manual => super::host::manual(self, 0, Some("before an upgrade")),
+            What::Called => super::host::manual(self, 0, None),
             What::Pin => super::host::pin(self, 0),
             What::Mend => (0..self.system.hosts).for_each(|host| super::host::mend(self, host)),
             What::Down(host)

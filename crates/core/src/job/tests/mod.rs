@@ -1,0 +1,3 @@
+//! What runs by itself, over a long time.
+
+mod year;
