@@ -120,12 +120,7 @@ impl Drop for Started {
 pub fn reached(gate: &Path, run: &mut Started) -> File {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
-        match File::options()
-            .write(true)
-            .custom_flags(nonblocking)
-            .open(gate)
-        {
+        match open_gate(gate) {
             Ok(file) => return file,
             Err(error) => {
                 assert!(
@@ -138,6 +133,23 @@ pub fn reached(gate: &Path, run: &mut Started) -> File {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+    }
+}
+
+/// Opens the gate for whoever reads from it. Fails if nobody does.
+fn open_gate(gate: &Path) -> std::io::Result<File> {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+    let mut options = File::options();
+    options.write(true).custom_flags(nonblocking).open(gate)
+}
+
+/// Waits until nobody reads from the gate any more: what a run that was killed had started would be
+/// taken for the next one.
+pub fn left(gate: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open_gate(gate).is_ok() {
+        assert!(Instant::now() < deadline, "the gate is still read from");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Plans that take no point when nothing changed: what counts as unchanged, what is noted then, and
 //! what the streams of such a run leave on the way.
 
-use crate::crash::{Started, make_gate, reached};
+use crate::crash::{Started, left, make_gate, reached};
 use crate::forge;
 use crate::support::{App, age_key, at};
 use lifeboat_core::copies;
@@ -476,6 +476,7 @@ fn what_waits_is_sealed_and_goes_with_the_run() {
     assert!(!holds(&app, "store", marker));
     run.kill();
     drop(gate);
+    left(&app.path("gate"));
     assert!(scratch(&app).iter().any(|path| path.contains("-spool-")));
 
     let mut run = Started::new(&app, &["backup"]);
