@@ -134,27 +134,27 @@ fn lives(ground: Ground, name: &str, lives: u64) {
 
 #[test]
 fn the_helpdesk_lives() {
-    lives(Ground::Memory, "helpdesk", 6);
+    lives(Ground::Memory, "helpdesk", 4);
 }
 
 #[test]
 fn the_vault_lives() {
-    lives(Ground::Memory, "vault", 6);
+    lives(Ground::Memory, "vault", 4);
 }
 
 #[test]
 fn the_crm_lives() {
-    lives(Ground::Memory, "crm", 6);
+    lives(Ground::Memory, "crm", 4);
 }
 
 #[test]
 fn the_bot_lives() {
-    lives(Ground::Memory, "bot", 6);
+    lives(Ground::Memory, "bot", 4);
 }
 
 #[test]
 fn the_finance_system_lives() {
-    lives(Ground::Memory, "finance", 6);
+    lives(Ground::Memory, "finance", 4);
 }
 
 /// The same with directories as stores, and a SQLite database, files and a command as sources.
