@@ -41,7 +41,7 @@ impl Clock {
     }
 
     /// A clock that stands still at `now`, with random numbers that follow from `seed`.
-    pub fn seeded(now: Timestamp, seed: u64) -> Self {
+    pub(crate) fn seeded(now: Timestamp, seed: u64) -> Self {
         Clock::Fixed(Arc::new(Fixed {
             at: AtomicI64::new(now.as_second()),
             dice: AtomicU64::new(seed),

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Period};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
-use crate::history::{History, Job};
+use crate::history::{History, Job, JobKind};
 use crate::observe::{Observer, Reporter};
 use crate::report::{self, Report, Window};
 use crate::span::Span;
@@ -235,9 +235,7 @@ pub fn begun(context: &Context) -> Begun {
     let jobs = history(context).and_then(|history| history.jobs(&app.name, &app.environment));
     let jobs = jobs.unwrap_or_default();
     Begun {
-        backed_up: jobs
-            .iter()
-            .any(|job| job.kind == crate::history::JobKind::Backup),
+        backed_up: jobs.iter().any(|job| job.kind == JobKind::Backup),
         by_itself: jobs.iter().any(|job| job.slot.is_some()),
     }
 }

@@ -154,39 +154,45 @@ impl Header {
     }
 }
 
-/// Marks, and the errors of those that could not be read.
-type Stored = (Vec<StoredMark>, Vec<Error>);
+/// Where the marks of a store are read from.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// The store itself.
+    Store(&'a OpenStore),
+    /// What it showed when it was asked last: its name, and its location.
+    Noted(&'a Name, &'a str),
+}
 
-/// The marks of a store, by the way they are read.
-struct Origin<'a> {
-    store: &'a Name,
-    /// Reads those below a prefix.
-    read: &'a dyn Fn(&str) -> Result<Stored>,
+impl<'a> Origin<'a> {
+    fn name(self) -> &'a Name {
+        match self {
+            Origin::Store(store) => &store.name,
+            Origin::Noted(name, _) => name,
+        }
+    }
+
+    /// The marks below a prefix, and the errors of those that cannot be read.
+    fn read(self, context: &Context, prefix: &str) -> Result<(Vec<StoredMark>, Vec<Error>)> {
+        let catalog = &context.state.catalog;
+        match self {
+            Origin::Store(store) => catalog.marks(store, prefix),
+            Origin::Noted(_, location) => Ok((catalog.noted_marks(location, prefix)?, Vec::new())),
+        }
+    }
 }
 
 /// Reads the marks of a store. A kind of mark that cannot be listed is an error among those of the
 /// result.
 pub fn read(context: &Context, store: &OpenStore) -> Marks {
-    let read = |prefix: &str| context.state.catalog.marks(store, prefix);
-    read_from(
-        context,
-        &Origin {
-            store: &store.name,
-            read: &read,
-        },
-    )
+    read_from(context, Origin::Store(store))
 }
 
 /// The marks that a store showed when it was asked last, for one that does not answer now.
 pub(crate) fn noted(context: &Context, store: &Name, location: &str) -> Marks {
-    let read = |prefix: &str| {
-        let noted = context.state.catalog.noted_marks(location, prefix)?;
-        Ok((noted, Vec::new()))
-    };
-    read_from(context, &Origin { store, read: &read })
+    read_from(context, Origin::Noted(store, location))
 }
 
-fn read_from(context: &Context, store: &Origin<'_>) -> Marks {
+fn read_from(context: &Context, store: Origin<'_>) -> Marks {
     let mut marks = Marks::default();
     marks.read_pins(context, store);
     // A prune puts a tombstone before it removes the intent: read in this order, one of them is seen.
@@ -213,12 +219,7 @@ fn read_from(context: &Context, store: &Origin<'_>) -> Marks {
 /// The pins of a store, as they are now. Fails if they cannot be read.
 pub fn read_pins(context: &Context, store: &OpenStore) -> Result<Marks> {
     let mut marks = Marks::default();
-    let read = |prefix: &str| context.state.catalog.marks(store, prefix);
-    let origin = Origin {
-        store: &store.name,
-        read: &read,
-    };
-    marks.read_pins(context, &origin);
+    marks.read_pins(context, Origin::Store(store));
     match marks.unlisted.pop() {
         Some(error) => Err(error),
         None => Ok(marks),
@@ -226,7 +227,7 @@ pub fn read_pins(context: &Context, store: &OpenStore) -> Result<Marks> {
 }
 
 impl Marks {
-    fn read_pins(&mut self, context: &Context, store: &Origin<'_>) {
+    fn read_pins(&mut self, context: &Context, store: Origin<'_>) {
         for pin in self.believed::<Pin>(context, store, PINS_PREFIX) {
             match self.pins.get(&pin.point) {
                 Some(known) if known.said() > pin.said() => {}
@@ -235,13 +236,14 @@ impl Marks {
         }
     }
 
-    fn believed<T: Mark>(&mut self, context: &Context, store: &Origin<'_>, prefix: &str) -> Vec<T> {
-        let (stored, unread) = match (store.read)(prefix) {
+    fn believed<T: Mark>(&mut self, context: &Context, store: Origin<'_>, prefix: &str) -> Vec<T> {
+        let (stored, unread) = match store.read(context, prefix) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!(
                     "{prefix} of store {} cannot be read: {}",
-                    store.store, error.message
+                    store.name(),
+                    error.message
                 );
                 self.unlisted.push(Error { message, ..error });
                 return Vec::new();
@@ -250,7 +252,7 @@ impl Marks {
         self.unlisted.extend(unread);
         let mut marks = Vec::new();
         for stored in stored {
-            match believe(context, store.store, &stored) {
+            match believe(context, store.name(), &stored) {
                 Ok(mark) => marks.extend(mark),
                 Err(error) => {
                     self.doubtful.extend(pin::point_of(&stored.key));

@@ -82,6 +82,22 @@ pub struct Captured {
     pub position: Option<String>,
 }
 
+impl Captured {
+    /// A stream of which nothing is known but its bytes.
+    pub(crate) fn of_bytes() -> Self {
+        Captured {
+            proof: None,
+            consistency: Consistency::Unknown,
+            skipped: Vec::new(),
+            warnings: Vec::new(),
+            tools: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            identity: None,
+            position: None,
+        }
+    }
+}
+
 /// The artifact that holds a database of a server.
 pub(crate) const DUMP: &str = "dump";
 

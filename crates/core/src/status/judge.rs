@@ -523,6 +523,18 @@ fn newest_proof<'f>(facts: &'f Facts, plan: &PlanFacts) -> Option<&'f Proved> {
     records.max_by_key(|record| record.finished)
 }
 
+/// The jobs about a subject that ended and did something, the newest first.
+fn whole_jobs<'a>(
+    facts: &'a Facts,
+    kind: JobKind,
+    subject: &'a Name,
+) -> impl Iterator<Item = &'a Job> {
+    facts.jobs.iter().rev().filter(move |job| {
+        let whole = job.outcome.is_some_and(|outcome| !outcome.is_void());
+        whole && job.kind == kind && job.subject == *subject
+    })
+}
+
 /// The last job of this host about a subject, if it was not successful and nothing successful
 /// followed.
 fn failing(
@@ -532,11 +544,7 @@ fn failing(
     subject: &Name,
     success: Option<Timestamp>,
 ) -> Option<LastJob> {
-    let mut jobs = facts.jobs.iter().rev();
-    let last: &Job = jobs.find(|job| {
-        let told = job.outcome.is_some_and(|outcome| !outcome.is_void());
-        told && job.kind == kind && job.subject == *subject
-    })?;
+    let last: &Job = whole_jobs(facts, kind, subject).next()?;
     let (outcome, at) = (last.outcome?, last.finished?);
     // The end of a job that was interrupted is noted later, by the next run.
     let since = match outcome {
@@ -569,11 +577,7 @@ fn failing(
 
 /// Returns whether the time of the schedule before was left undone, too.
 fn failed_before(facts: &Facts, last: &Job, success: Option<Timestamp>) -> bool {
-    let own = facts.jobs.iter().rev().filter(|job| {
-        let whole = job.outcome.is_some_and(|outcome| !outcome.is_void());
-        whole && job.kind == last.kind && job.subject == last.subject
-    });
-    let mut since = own.take_while(|job| {
+    let mut since = whole_jobs(facts, last.kind, &last.subject).take_while(|job| {
         let followed = success.is_some_and(|success| success > job.started);
         job.outcome != Some(JobOutcome::Done) && !followed
     });

@@ -13,9 +13,7 @@ use crate::config::CommandConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
-use crate::point::Consistency;
 use crate::transport::{Command, Running, Transport, debian_package, resolve};
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -206,16 +204,7 @@ impl Source for CommandSource {
         // On an error, dropping `running` kills the command.
         let bytes = self.stream(stdout, output, context)?;
         self.conclude(running, bytes)?;
-        Ok(Captured {
-            proof: None,
-            consistency: Consistency::Unknown,
-            skipped: Vec::new(),
-            warnings: Vec::new(),
-            tools: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            identity: None,
-            position: None,
-        })
+        Ok(Captured::of_bytes())
     }
 
     fn examine(&self, subject: &str, _context: &CaptureContext<'_>) -> Vec<Finding> {
@@ -253,7 +242,9 @@ mod tests {
     use super::*;
     use crate::name::Extension;
     use crate::observe::Reporter;
+    use crate::point::Consistency;
     use crate::secret::{Reference, Scrubber};
+    use std::collections::BTreeMap;
 
     fn source(script: &str) -> CommandSource {
         CommandSource::new(config(&["sh", "-c", script])).unwrap()

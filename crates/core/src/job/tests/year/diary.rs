@@ -26,12 +26,7 @@ impl Diary {
     pub(super) fn job(&mut self, at: Timestamp, host: usize, job: &Job, killed: bool) {
         let outcome = match job.outcome {
             _ if killed => "was killed",
-            Some(JobOutcome::Busy | JobOutcome::NotDue)
-                if std::env::var_os("LIFEBOAT_YEAR_VOID").is_none() =>
-            {
-                return;
-            }
-            None => return,
+            Some(JobOutcome::Busy | JobOutcome::NotDue) | None => return,
             Some(JobOutcome::Done) => "done",
             Some(outcome) => outcome.as_str(),
         };

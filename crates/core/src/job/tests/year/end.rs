@@ -2,17 +2,22 @@
 
 use super::host::Process;
 use super::model::Model;
-use super::world::World;
+use super::place::Place;
+use super::world::{World, plus};
 use crate::alarm::{Wrong, open_alarms};
 use crate::cancel::Cancel;
 use crate::condition::ConditionKind;
 use crate::evidence;
 use crate::evidence::ChainOutcome;
 use crate::kept;
+use crate::name::Name;
 use crate::point::Manifest;
 use crate::retention::tests::model::is_kept;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+
+/// Seconds after the grace period within which what was announced is gone: prunes run daily.
+const GOES_WITHIN: i64 = 2 * 86_400;
 
 /// Looks whether everything has come to rest.
 pub(super) fn check(world: &Rc<World>) {
@@ -93,26 +98,8 @@ fn stores(world: &World, model: &Model, process: &Process) -> Option<String> {
             .filter(|((store, _), _)| *store == place.name);
         let there: Vec<&Manifest> = there.map(|(_, manifest)| manifest).collect();
         for plan in config.plan.keys() {
-            // What came after the last prune is for the next one.
-            let until = model.pruned_at(plan)?;
-            let of_plan = there
-                .iter()
-                .copied()
-                .filter(|manifest| manifest.plan == *plan && manifest.point.time() < until);
-            let of_plan: Vec<&Manifest> = of_plan.collect();
-            let store = config.store.keys().find(|name| ***name == *place.name)?;
-            let rules = kept::rules(&process.context, plan, store)?;
-            let held: Vec<_> = of_plan.iter().map(|m| model.held(m, None)).collect();
-            for (manifest, own) in of_plan.iter().zip(&held) {
-                let point = &manifest.point;
-                let at = model.announced(&place.name, point);
-                let leaving = at.is_some();
-                if !is_kept(own, &held, &rules)
-                    && !leaving
-                    && !model.stays(config, manifest, world.now())
-                {
-                    return Some(format!("{point} is in {} and no rule keeps it", place.name));
-                }
+            if let Some(text) = beyond(world, model, process, place, plan, &there) {
+                return Some(text);
             }
         }
         let objects = place.content.list("").unwrap_or_default();
@@ -132,4 +119,34 @@ fn stores(world: &World, model: &Model, process: &Process) -> Option<String> {
         }
     }
     None
+}
+
+/// A copy of a plan in a store that no rule keeps, and that is not on its way out.
+fn beyond(
+    world: &World,
+    model: &Model,
+    process: &Process,
+    place: &Place,
+    plan: &Name,
+    there: &[&Manifest],
+) -> Option<String> {
+    let config = &process.context.config;
+    let store = config.store.keys().find(|name| ***name == *place.name)?;
+    let rules = kept::rules(&process.context, plan, store)?;
+    // What came after the last prune is for the next one. A plan that keeps everything has none.
+    let until = model.pruned_at(plan)?;
+    let of_plan = there.iter().copied();
+    let of_plan = of_plan.filter(|m| m.plan == *plan && m.point.time() < until);
+    let of_plan: Vec<&Manifest> = of_plan.collect();
+    let held: Vec<_> = of_plan.iter().map(|m| model.held(m, None)).collect();
+    let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
+    let mut decided = of_plan.iter().zip(&held);
+    let (manifest, _) = decided.find(|(manifest, own)| {
+        let announced = model.announced(&place.name, &manifest.point);
+        let leaves = announced.is_some_and(|at| plus(at, grace + GOES_WITHIN) > world.now());
+        let stays = model.must_stay(config, &of_plan, &manifest.point, world.now());
+        !is_kept(own, &held, &rules) && !leaves && stays.is_none()
+    })?;
+    let point = &manifest.point;
+    Some(format!("{point} is in {} and no rule keeps it", place.name))
 }

@@ -4,6 +4,9 @@
 //! The jobs are the real ones, and so are the decisions; only the stores, the sources and the clock are
 //! simulated. A life follows from its seed. One that fails is shortened to the fewest things that have
 //! to go wrong for it, and prints its diary.
+//!
+//! Not lived here: timeouts, jobs side by side, pings and reports, real networks, databases of a server.
+//! What [`super::super::turn`] does is done by `host`, since that waits for real time.
 
 #![expect(
     clippy::disallowed_methods,
@@ -87,8 +90,7 @@ fn must_live(ground: Ground, seed: u64, days: i64) -> Lived {
 }
 
 fn lived_seconds(at: Timestamp) -> i64 {
-    let begin: Timestamp = "2026-01-05T00:00:00Z".parse().expect("a time");
-    at.as_second() - begin.as_second()
+    at.as_second() - world::begin().as_second()
 }
 
 /// A problem without its times and numbers.

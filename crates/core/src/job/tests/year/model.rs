@@ -1,5 +1,8 @@
 //! What must be true, by a model of its own: it hears of what was put into stores and deleted there,
-//! of what goes wrong, and of the messages; it shares no code with what decides.
+//! of what goes wrong, of how jobs ended, and of the messages.
+//!
+//! It decides with none of the code that decides. It does read what is stored with its own types, takes
+//! the numbers of the rules from the configuration, and knows the same limits of a clock that is right.
 
 use super::fault::What;
 use super::place::Change;
@@ -194,14 +197,24 @@ impl Model {
         plan: &'m str,
     ) -> impl Iterator<Item = &'m PointId> {
         let there = self.there.iter().filter(move |((holder, _), manifest)| {
-            let here = store.is_none_or(|store| store == holder);
-            here && is_complete(manifest, plan) && !self.disowned.contains(&manifest.point)
+            store.is_none_or(|store| store == holder) && self.is_sound(manifest, plan)
         });
         there.map(|((_, point), _)| point)
     }
 }
 
-pub(super) fn is_complete(manifest: &Manifest, plan: &str) -> bool {
+/// The copies of a plan in a store.
+fn of_plan<'m>(
+    all: &'m BTreeMap<(String, PointId), Manifest>,
+    store: &str,
+    plan: &str,
+) -> Vec<&'m Manifest> {
+    let here = all.iter().filter(|((holder, _), _)| holder == store);
+    let here = here.map(|(_, manifest)| manifest);
+    here.filter(|manifest| manifest.plan == *plan).collect()
+}
+
+fn is_complete(manifest: &Manifest, plan: &str) -> bool {
     manifest.plan == *plan && manifest.lacks().is_none() && !manifest.safety
 }
 
@@ -249,7 +262,12 @@ fn notice(world: &World, change: &Change) {
     if key.starts_with("lifeboat/intents/") && key.ends_with(".json") {
         if let Ok(intent) = serde_json::from_slice::<Intent>(bytes) {
             for leaving in intent.points {
-                let why = model.must_stay(world, &change.store, &leaving.point, change.at);
+                let why = {
+                    let hosts = world.hosts.borrow();
+                    let config = hosts[change.host].config();
+                    let of_plan = of_plan(&model.there, &change.store, &leaving.plan);
+                    model.must_stay(config, &of_plan, &leaving.point, change.at)
+                };
                 if let Some(why) = why {
                     let text = format!("{} is to leave {}: {why}", leaving.point, change.store);
                     model.broken(change.at, text);
@@ -309,27 +327,32 @@ fn of_host(world: &World, host: usize) -> Option<Of> {
 }
 
 impl Model {
-    /// Why a copy stays, whatever the rules about periods; `None` if nothing keeps it so.
-    fn must_stay(
+    /// Why a copy stays, whatever the rules about periods, among those of its plan in its store; `None` if
+    /// nothing keeps it so.
+    pub(super) fn must_stay(
         &self,
-        world: &World,
-        store: &str,
+        config: &Config,
+        of_plan: &[&Manifest],
         point: &PointId,
         now: Timestamp,
     ) -> Option<String> {
-        let manifest = self.there.get(&(store.to_owned(), point.clone()))?;
+        let plan = &of_plan.iter().find(|m| m.point == *point)?.plan;
         if self.pins.get(point).is_some_and(|pin| pin.pinned) {
             return Some("it is pinned".to_owned());
         }
-        if self.complete(Some(store), &manifest.plan).max() == Some(point) {
+        let sound = of_plan.iter().filter(|m| self.is_sound(m, plan));
+        if sound.map(|m| &m.point).max() == Some(point) {
             return Some("it is the newest complete one".to_owned());
         }
-        let hosts = world.hosts.borrow();
-        let mut drills = hosts.first()?.config().drill.keys();
-        let proved =
-            |drill: &&Name| self.newest_proven(drill, &manifest.plan, now).as_ref() == Some(point);
-        let drill = drills.find(proved)?;
+        let mut drills = config.drill.keys();
+        let drill =
+            drills.find(|drill| self.newest_proven(drill, plan, now).as_ref() == Some(point))?;
         Some(format!("it is the newest one that drill {drill} proved"))
+    }
+
+    /// Returns whether a copy is of a point of this plan that is complete, and was not disowned.
+    fn is_sound(&self, manifest: &Manifest, plan: &str) -> bool {
+        is_complete(manifest, plan) && !self.disowned.contains(&manifest.point)
     }
 
     /// Why a copy should not have been deleted; `None` if it was right.
@@ -341,37 +364,21 @@ impl Model {
         offset: i64,
         world: &World,
     ) -> Option<String> {
-        let point = &gone.point;
+        let (config, point) = (&context.config, &gone.point);
         let before = self.at_prune.get(&change.host).unwrap_or(&self.there);
-        if self.pins.get(point).is_some_and(|pin| pin.pinned) {
-            return Some("it is pinned".to_owned());
+        let of_plan = of_plan(before, &change.store, &gone.plan);
+        let stays = self.must_stay(config, &of_plan, point, change.at);
+        if stays.is_some() {
+            return stays;
         }
-        let of_plan = before
-            .iter()
-            .filter(|((store, _), manifest)| *store == change.store && manifest.plan == gone.plan);
-        let of_plan: Vec<&Manifest> = of_plan.map(|(_, manifest)| manifest).collect();
-        let sound = of_plan.iter().filter(|m| is_complete(m, &gone.plan));
-        if sound.map(|m| &m.point).max() == Some(point) {
-            return Some("it is the newest complete one".to_owned());
-        }
-        for drill in context.config.drill.keys() {
-            if self.newest_proven(drill, &gone.plan, change.at).as_ref() == Some(point) {
-                return Some(format!("it is the newest one that drill {drill} proved"));
-            }
-        }
-        let rules = kept::rules(context, &gone.plan, &Name::own("x"));
-        let store = context
-            .config
-            .store
-            .keys()
-            .find(|name| ***name == *change.store)?;
-        let rules = kept::rules(context, &gone.plan, store).or(rules)?;
-        let announced = self.announced.get(&(change.store.clone(), point.clone()));
+        let store = config.store.keys().find(|name| ***name == *change.store)?;
+        let rules = kept::rules(context, &gone.plan, store)?;
+        let announced = self.announced(&change.store, point);
         let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
         match announced {
             None => return Some("nobody announced it".to_owned()),
             // Clocks that differ by so little are taken for right.
-            Some(at) if plus(*at, grace) > plus(change.at, AHEAD_SECONDS_MAX) && offset == 0 => {
+            Some(at) if plus(at, grace) > plus(change.at, AHEAD_SECONDS_MAX) && offset == 0 => {
                 return Some(format!("it was announced at {at}"));
             }
             Some(_) => {}
@@ -431,17 +438,6 @@ impl Model {
     /// Returns whether an object belonged to a point that was pruned.
     pub(super) fn was_pruned(&self, store: &str, key: &str) -> bool {
         self.pruned.contains(&(store.to_owned(), key.to_owned()))
-    }
-
-    /// Returns whether a point stays for another reason than a rule about periods.
-    pub(super) fn stays(&self, config: &Config, manifest: &Manifest, now: Timestamp) -> bool {
-        let pinned = self.pins.get(&manifest.point).is_some_and(|pin| pin.pinned);
-        let mut drills = config.drill.keys();
-        let proven = |drill: &Name| {
-            let newest = self.newest_proven(drill, &manifest.plan, now);
-            newest.as_ref() == Some(&manifest.point)
-        };
-        pinned || drills.any(proven)
     }
 
     /// Returns whether the newest record about a copy says that it does not come back.

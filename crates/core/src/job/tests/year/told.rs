@@ -161,7 +161,13 @@ fn untold(model: &Model, host: usize, so: &BTreeSet<String>, now: Timestamp) -> 
         });
         // What a store that is away explains is told with it.
         let told = told || subject.starts_with("plan.") && stores_told;
-        (long && !told).then(|| format!("{id} is so since {:?}, and was not told", truth.since))
+        // What joined an alarm is told by itself when that is repeated.
+        let itself = open.iter().any(|open| open.conditions.contains_key(id));
+        let longer = truth
+            .since
+            .is_some_and(|since| plus(since, DAY + BOUND) <= now);
+        let untold = long && !told || longer && !itself && model.is_calm(now, DAY + BOUND);
+        untold.then(|| format!("{id} is so since {:?}, and was not told", truth.since))
     })
 }
 

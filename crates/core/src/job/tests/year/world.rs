@@ -11,14 +11,13 @@ use super::place::{Life, Place, Reached};
 use super::system::{Ground, ROOT, System};
 use crate::error::{Code, Error, Result};
 use crate::history::JobKind;
-use crate::point::Consistency;
 use crate::source::Captured;
 use crate::source::simulated as source;
 use crate::status::tests::simulator::Dice;
 use crate::stores::simulated as stores;
 use jiff::Timestamp;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
@@ -67,6 +66,11 @@ pub(super) struct World {
     edges: RefCell<Vec<Edge>>,
 }
 
+/// When every world begins: a Monday.
+pub(super) fn begin() -> Timestamp {
+    "2026-01-05T00:00:00Z".parse().expect("a time")
+}
+
 /// The time so many seconds on.
 pub(super) fn plus(time: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_second(time.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
@@ -108,7 +112,7 @@ impl World {
         days: i64,
         faults: &[Fault],
     ) -> Rc<World> {
-        let begin: Timestamp = "2026-01-05T00:00:00Z".parse().expect("a time");
+        let begin = begin();
         let home = tempfile::Builder::new()
             .prefix("lifeboat-year-")
             .tempdir_in(match Path::new("/dev/shm").is_dir() {
@@ -482,14 +486,5 @@ fn capture(host: usize, source: usize, output: &mut dyn Write) -> Result<Capture
             .write_all(row(name, number).as_bytes())
             .map_err(|error| Error::from_io(Code::Io, "the source", error))?;
     }
-    Ok(Captured {
-        proof: None,
-        consistency: Consistency::Unknown,
-        skipped: Vec::new(),
-        warnings: Vec::new(),
-        tools: BTreeMap::new(),
-        answers: BTreeMap::new(),
-        identity: None,
-        position: None,
-    })
+    Ok(Captured::of_bytes())
 }
