@@ -78,7 +78,7 @@ fn write(units: &[Unit], directory: &Path, force: bool) -> Result<()> {
         let path = directory.join(unit.name);
         place::replace_file(&mut unit.text.as_bytes(), &path, 0o644).map_err(|error| Error {
             message: format!("{} cannot be written", path.display()),
-            ..error.hint("run it as root; or write the units elsewhere with --output DIR, or see them with --output -")
+            ..error.hint("mend the cause; where only root may write, run it as root, or write the units elsewhere with --output DIR")
         })?;
     }
     Ok(())

@@ -59,6 +59,16 @@ fn last(outcome: JobOutcome, retry: Option<Timestamp>) -> Option<LastJob> {
     })
 }
 
+/// A backup of a plan that runs since a time.
+fn backing_up(plan: &str, started: Timestamp) -> Running {
+    Running {
+        job: id(),
+        kind: JobKind::Backup,
+        subject: name(plan),
+        started,
+    }
+}
+
 /// A time so many seconds after the status.
 fn at(seconds: i64) -> Timestamp {
     status().at + SignedDuration::from_secs(seconds)
@@ -136,12 +146,7 @@ fn an_overdue_plan_says_by_how_much() {
     // A backup that was begun in time and is not late itself will make it good.
     let running = |age, since: i64| {
         let mut status = late(age);
-        status.running.push(Running {
-            job: id(),
-            kind: JobKind::Backup,
-            subject: name("hourly"),
-            started: at(-since),
-        });
+        status.running.push(backing_up("hourly", at(-since)));
         ids(&status)
     };
     assert_eq!(running(3700, 300), [""; 0]);
@@ -161,12 +166,7 @@ fn what_waits_its_turn_behind_another_job_is_neither_missed_nor_without_points()
             plan.freshness = Freshness::Never;
             plan.due_since = Some(at(-90_000));
         });
-        status.running.push(Running {
-            job: id(),
-            kind: JobKind::Backup,
-            subject: name("other"),
-            started: at(-since),
-        });
+        status.running.push(backing_up("other", at(-since)));
         ids(&status)
     };
     assert_eq!(waiting(3600), [""; 0]);

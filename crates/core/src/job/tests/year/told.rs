@@ -166,7 +166,15 @@ fn untold(model: &Model, host: usize, so: &BTreeSet<String>, now: Timestamp) -> 
         let longer = truth
             .since
             .is_some_and(|since| plus(since, DAY + BOUND) <= now);
-        let untold = long && !told || longer && !itself && model.is_calm(now, DAY + BOUND);
+        // A message about a store names everything that is wrong with it then.
+        let passed_over = open.iter().any(|open| {
+            let later = truth.since.is_some_and(|since| open.at > since);
+            let of_store = subject.starts_with("store.") && open.subject == subject;
+            of_store && later && !open.conditions.contains_key(id)
+        });
+        let passed_over = passed_over && !model.lately("clock", now, 3 * DAY);
+        let untold =
+            long && (!told || passed_over) || longer && !itself && model.is_calm(now, DAY + BOUND);
         untold.then(|| format!("{id} is so since {:?}, and was not told", truth.since))
     })
 }
