@@ -128,6 +128,7 @@ fn of_others(what: &What, system: &System) -> (String, String) {
         What::Manual => once("the operator takes a point by hand, with a reason"),
         What::Called => once("the operator takes a point by hand"),
         What::Pin => once("the operator pins the newest point"),
+        What::Prune => once("the operator prunes by hand, to make room"),
         What::Mend => once("the operator mends what needs a person"),
         _ => once("something happens"),
     }

@@ -61,6 +61,8 @@ pub(super) enum What {
     Called,
     /// The operator pins the newest point.
     Pin,
+    /// The operator makes room, while backups fail.
+    Prune,
     /// The operator does what only a person can: forgets what is lost, and heals what is damaged.
     Mend,
 }
@@ -88,6 +90,18 @@ pub(super) fn faults(system: &System, seed: u64, days: i64) -> Vec<Fault> {
         )
     });
     let mends = needs.map(|fault| fault.at + fault.lasts + 36 * HOUR);
+    // A person makes room after days in which nothing was backed up.
+    let fail = faults.iter().filter(|fault| {
+        let long = fault.lasts >= 2 * DAY;
+        long && matches!(fault.what, What::SourceFails(_) | What::SourceShrinks(_))
+    });
+    let prunes: Vec<Fault> = fail
+        .map(|fault| Fault {
+            at: fault.at + fault.lasts - HOUR,
+            lasts: 0,
+            what: What::Prune,
+        })
+        .collect();
     let last = (1..=6).map(|part| troubled * DAY + part * quiet * DAY / 8);
     let mends: Vec<i64> = mends.chain(last).collect();
     faults.extend(mends.into_iter().map(|at| Fault {
@@ -95,6 +109,7 @@ pub(super) fn faults(system: &System, seed: u64, days: i64) -> Vec<Fault> {
         lasts: 0,
         what: What::Mend,
     }));
+    faults.extend(prunes);
     faults.sort_by_key(|fault| fault.at);
     faults
 }

@@ -507,6 +507,19 @@ pub(super) fn pin(world: &Rc<World>, host: usize) {
     super::model::took_notice(world);
 }
 
+/// The operator prunes by hand.
+pub(super) fn make_room(world: &Rc<World>, host: usize) {
+    let Some(process) = with(world, host, |own| {
+        own.process().filter(|_| !own.is_running())
+    }) else {
+        return;
+    };
+    super::model::prunes(world, host);
+    let options = prune::Options::default();
+    let _ = Cancel::default().run(|| prune::run(&process.context, &options));
+    super::model::took_notice(world);
+}
+
 /// The operator does what only a person can.
 pub(super) fn mend(world: &Rc<World>, host: usize) {
     let Some(process) = with(world, host, |own| {
@@ -543,11 +556,19 @@ pub(super) fn mend(world: &Rc<World>, host: usize) {
             ..prune::Options::default()
         };
         super::model::prunes(world, host);
-        prune::run(context, &options)?;
+        world.model.borrow_mut().confirmed = true;
+        let pruned = prune::run(context, &options);
+        super::model::took_notice(world);
+        world.model.borrow_mut().confirmed = false;
+        pruned?;
         let forget: Vec<String> = forget.into_iter().collect();
         if !forget.is_empty() {
             survey::forget(context, &forget, "an accident")?;
-            world.model.borrow_mut().disowned.extend(ahead);
+            let mut model = world.model.borrow_mut();
+            model.disowned.extend(ahead);
+            model
+                .lost
+                .retain(|(_, point), _| !forget.contains(&point.to_string()));
         }
         Ok(())
     });

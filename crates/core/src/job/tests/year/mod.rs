@@ -5,7 +5,7 @@
 //! simulated. A life follows from its seed. One that fails is shortened to the fewest things that have
 //! to go wrong for it, and prints its diary.
 //!
-//! Not lived here: timeouts, jobs side by side, pings and reports, real networks, databases of a server.
+//! Not lived here: timeouts, jobs side by side, pings and reports, real networks.
 //! What [`super::super::turn`] does is done by `host`, since that waits for real time.
 
 #![expect(
@@ -19,12 +19,14 @@ mod fault;
 mod host;
 mod model;
 mod place;
+mod real;
 mod system;
 mod told;
 mod world;
 
 use fault::{Fault, faults};
 use jiff::Timestamp;
+use real::Servers;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::rc::Rc;
@@ -45,8 +47,8 @@ fn system_of(seed: u64) -> System {
     SYSTEMS[usize::try_from(seed % count).unwrap_or(0)]
 }
 
-fn live(ground: Ground, system: System, seed: u64, days: i64, faults: &[Fault]) -> Lived {
-    let world: Rc<World> = World::new(ground, system, seed, days, faults);
+fn live(ground: &Ground, system: System, seed: u64, days: i64, faults: &[Fault]) -> Lived {
+    let world: Rc<World> = World::new(ground.clone(), system, seed, days, faults);
     world.live();
     let model = world.model.borrow();
     Lived {
@@ -57,7 +59,7 @@ fn live(ground: Ground, system: System, seed: u64, days: i64, faults: &[Fault]) 
 }
 
 /// Lives a seed, and panics with the shortest life that fails in the same way.
-fn must_live(ground: Ground, seed: u64, days: i64) -> Lived {
+fn must_live(ground: &Ground, seed: u64, days: i64) -> Lived {
     let system = system_of(seed);
     let all = faults(&system, seed, days);
     let lived = live(ground, system, seed, days, &all);
@@ -108,7 +110,14 @@ fn number(name: &str, otherwise: u64) -> u64 {
 /// Lives of a system: `LIFEBOAT_YEARS` seeds from `LIFEBOAT_YEAR_FROM` on, each for
 /// `LIFEBOAT_YEAR_DAYS` days, or for 400 if that is 0. Says what happened in each where
 /// `LIFEBOAT_YEAR_DIARY` is set.
-fn lives(ground: Ground, name: &str, lives: u64) {
+fn lives(ground: &Ground, name: &str, lives: u64) {
+    let system = SYSTEMS.iter().find(|system| system.name == name);
+    let few = system.expect("a system").few_days;
+    lives_of(ground, name, lives, few);
+}
+
+/// The same, for so many days unless the environment says otherwise.
+fn lives_of(ground: &Ground, name: &str, lives: u64, few_days: i64) {
     let count = SYSTEMS.len() as u64;
     let place = SYSTEMS.iter().position(|system| system.name == name);
     let place = place.expect("a system") as u64;
@@ -116,7 +125,7 @@ fn lives(ground: Ground, name: &str, lives: u64) {
     for number_of in from..from + number("LIFEBOAT_YEARS", lives) {
         let seed = number_of * count + place;
         let system = system_of(seed);
-        let few = u64::try_from(system.few_days).expect("days");
+        let few = u64::try_from(few_days).expect("days");
         let days = match i64::try_from(number("LIFEBOAT_YEAR_DAYS", few)).expect("days") {
             0 => system.days,
             days => days,
@@ -136,33 +145,43 @@ fn lives(ground: Ground, name: &str, lives: u64) {
 
 #[test]
 fn the_helpdesk_lives() {
-    lives(Ground::Memory, "helpdesk", 4);
+    lives(&Ground::Memory, "helpdesk", 4);
 }
 
 #[test]
 fn the_vault_lives() {
-    lives(Ground::Memory, "vault", 4);
+    lives(&Ground::Memory, "vault", 4);
 }
 
 #[test]
 fn the_crm_lives() {
-    lives(Ground::Memory, "crm", 4);
+    lives(&Ground::Memory, "crm", 4);
 }
 
 #[test]
 fn the_bot_lives() {
-    lives(Ground::Memory, "bot", 4);
+    lives(&Ground::Memory, "bot", 4);
 }
 
 #[test]
 fn the_finance_system_lives() {
-    lives(Ground::Memory, "finance", 4);
+    lives(&Ground::Memory, "finance", 4);
 }
 
 /// The same with directories as stores, and a SQLite database, files and a command as sources.
 #[test]
 fn systems_live_with_real_stores_and_sources() {
     for system in SYSTEMS {
-        lives(Ground::Real, system.name, 1);
+        lives(&Ground::Real, system.name, 1);
+    }
+}
+
+/// The same with databases of PostgreSQL and MariaDB, for a week.
+#[test]
+fn a_system_lives_a_week_with_servers() {
+    let ground = Ground::Servers(Servers::start());
+    let all = std::env::var_os("LIFEBOAT_YEARS").is_some();
+    for system in SYSTEMS.iter().filter(|system| all || system.name == "bot") {
+        lives_of(&ground, system.name, 1, 7);
     }
 }

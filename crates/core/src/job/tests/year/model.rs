@@ -6,7 +6,7 @@
 
 use super::fault::What;
 use super::place::Change;
-use super::told::{Open, Truth};
+use super::told::{Open, Owed, Truth};
 use super::world::{World, plus};
 use crate::clock::{AHEAD_SECONDS_MAX, is_ahead};
 use crate::config::Config;
@@ -51,12 +51,14 @@ pub(super) struct Model {
     /// What is in the stores, as it was when the prune of a host began.
     at_prune: BTreeMap<usize, BTreeMap<(String, PointId), Manifest>>,
     announced: BTreeMap<(String, PointId), Timestamp>,
+    /// A person said that any number of points may go.
+    pub(super) confirmed: bool,
     /// Objects of the points that were pruned, by store.
     pruned: BTreeSet<(String, String)>,
     /// Points that the operator disowned, since a wrong clock dated them.
     pub(super) disowned: BTreeSet<PointId>,
-    /// What somebody else deleted.
-    pub(super) lost: BTreeSet<(String, PointId)>,
+    /// What somebody else deleted, and when.
+    pub(super) lost: BTreeMap<(String, PointId), Timestamp>,
     pub(super) records: BTreeMap<PointId, Record>,
     pub(super) pins: BTreeMap<PointId, Pin>,
     /// When a run of a plan last found nothing new.
@@ -66,6 +68,10 @@ pub(super) struct Model {
     /// What channels were told, and not yet that it is over.
     pub(super) open: BTreeMap<(usize, Name, String), Open>,
     pub(super) truths: BTreeMap<(usize, String), Truth>,
+    /// What must be told of what happened.
+    pub(super) owed: Vec<Owed>,
+    /// When each condition was last told to a host's first channel.
+    pub(super) said: BTreeMap<(usize, String), Timestamp>,
     pub(super) delivered: BTreeSet<(usize, Name, String)>,
     /// When something last kept hosts from looking and telling as they should.
     pub(super) disturbed: Option<Timestamp>,
@@ -114,7 +120,7 @@ impl Model {
             What::ChannelDown => "channel",
             What::Changed => "changed",
             What::Acknowledge => "acknowledged",
-            What::Manual | What::Called | What::Pin | What::Mend => "operator",
+            What::Manual | What::Called | What::Pin | What::Prune | What::Mend => "operator",
         };
         self.last.insert(name, now);
         *self.active.entry(name).or_default() += match (begins, lasts) {
@@ -182,12 +188,22 @@ impl Model {
     }
 
     /// Somebody deleted a manifest behind the back of every host.
-    pub(super) fn lost(&mut self, store: &str, key: &str) {
-        if let Some(point) = point_of(key) {
-            let place = (store.to_owned(), point);
-            self.there.remove(&place);
-            self.lost.insert(place);
+    pub(super) fn lost(&mut self, world: &World, store: &str, key: &str) {
+        let Some(point) = point_of(key) else {
+            return;
+        };
+        let place = (store.to_owned(), point);
+        let manifest = self.there.remove(&place);
+        if let Some(manifest) = manifest.filter(|_| !self.announced.contains_key(&place)) {
+            let condition = format!("plan.{}.{store}/copy-missing", manifest.plan);
+            let known = plus(place.1.time(), 86_400) < world.now();
+            for host in (0..world.system.hosts).filter(|_| known) {
+                let about = Some(place.clone());
+                let owed = Owed::new(host, world.now(), &condition, about);
+                self.owed.push(owed);
+            }
         }
+        self.lost.insert(place, world.now());
     }
 
     /// The complete points of a plan in a store, the oldest first.
@@ -212,6 +228,10 @@ fn of_plan<'m>(
     let here = all.iter().filter(|((holder, _), _)| holder == store);
     let here = here.map(|(_, manifest)| manifest);
     here.filter(|manifest| manifest.plan == *plan).collect()
+}
+
+fn config_store<'c>(context: &'c Context, store: &str) -> Option<&'c Name> {
+    context.config.store.keys().find(|name| ***name == *store)
 }
 
 fn is_complete(manifest: &Manifest, plan: &str) -> bool {
@@ -260,21 +280,9 @@ fn notice(world: &World, change: &Change) {
         return;
     };
     if key.starts_with("lifeboat/intents/") && key.ends_with(".json") {
+        drop(model);
         if let Ok(intent) = serde_json::from_slice::<Intent>(bytes) {
-            for leaving in intent.points {
-                let why = {
-                    let hosts = world.hosts.borrow();
-                    let config = hosts[change.host].config();
-                    let of_plan = of_plan(&model.there, &change.store, &leaving.plan);
-                    model.must_stay(config, &of_plan, &leaving.point, change.at)
-                };
-                if let Some(why) = why {
-                    let text = format!("{} is to leave {}: {why}", leaving.point, change.store);
-                    model.broken(change.at, text);
-                }
-                let place = (change.store.clone(), leaving.point);
-                model.announced.insert(place, change.at);
-            }
+            announce(world, change, intent);
         }
     } else if key.starts_with("lifeboat/pins/") && key.ends_with(".json") {
         if let Ok(pin) = serde_json::from_slice::<Pin>(bytes) {
@@ -286,6 +294,41 @@ fn notice(world: &World, change: &Change) {
         && let Ok(record) = serde_json::from_slice::<Record>(bytes)
     {
         model.records.entry(record.id.clone()).or_insert(record);
+    }
+}
+
+/// Points are to leave a store: may they?
+fn announce(world: &World, change: &Change, intent: Intent) {
+    let process = of_host(world, change.host);
+    let mut going: BTreeMap<Name, usize> = BTreeMap::new();
+    for leaving in intent.points {
+        let (store, point, plan) = (change.store.clone(), leaving.point, leaving.plan);
+        let mut model = world.model.borrow_mut();
+        if let Some((process, _)) = &process {
+            let why = model.is_needed(&process.context, change, &plan, &point, world);
+            if let Some(why) = why {
+                let text = format!("{point} is to leave {store}: {why}");
+                model.broken(change.at, text);
+            }
+        }
+        let known = model.announced.insert((store, point), change.at);
+        *going.entry(plan).or_default() += usize::from(known.is_none());
+    }
+    let Some((process, _)) = process else {
+        return;
+    };
+    let mut model = world.model.borrow_mut();
+    for (plan, going) in going {
+        let of = of_plan(model.before(change.host), &change.store, &plan).len();
+        let limit = process.context.config.plan.get(&plan);
+        let most = limit.map_or(0, |plan| plan.prune_limit.of(of as u64));
+        if of >= 10 && going as u64 > most && !model.confirmed {
+            let text = format!(
+                "{going} of {of} points of {plan} are to leave {}",
+                change.store
+            );
+            model.broken(change.at, text);
+        }
     }
 }
 
@@ -364,25 +407,44 @@ impl Model {
         offset: i64,
         world: &World,
     ) -> Option<String> {
-        let (config, point) = (&context.config, &gone.point);
-        let before = self.at_prune.get(&change.host).unwrap_or(&self.there);
-        let of_plan = of_plan(before, &change.store, &gone.plan);
-        let stays = self.must_stay(config, &of_plan, point, change.at);
+        let point = &gone.point;
+        let needed = self.is_needed(context, change, &gone.plan, point, world);
+        if needed.is_some() {
+            return needed;
+        }
+        let store = config_store(context, &change.store)?;
+        let rules = kept::rules(context, &gone.plan, store)?;
+        let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
+        match self.announced(&change.store, point) {
+            None => Some("nobody announced it".to_owned()),
+            // Clocks that differ by so little are taken for right; one that is wrong dates it wrongly.
+            Some(at) => {
+                let soon = plus(at, grace) > plus(change.at, AHEAD_SECONDS_MAX);
+                let right = offset == 0 && !self.lately("clock", change.at, grace);
+                (soon && right).then(|| format!("it was announced at {at}"))
+            }
+        }
+    }
+
+    /// Why a copy has to stay, by what was there when the prune of this host began; `None` if it has not.
+    fn is_needed(
+        &self,
+        context: &Context,
+        change: &Change,
+        plan: &Name,
+        point: &PointId,
+        world: &World,
+    ) -> Option<String> {
+        let of_plan = of_plan(self.before(change.host), &change.store, plan);
+        let stays = self.must_stay(&context.config, &of_plan, point, change.at);
         if stays.is_some() {
             return stays;
         }
-        let store = config.store.keys().find(|name| ***name == *change.store)?;
-        let rules = kept::rules(context, &gone.plan, store)?;
-        let announced = self.announced(&change.store, point);
-        let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
-        match announced {
-            None => return Some("nobody announced it".to_owned()),
-            // Clocks that differ by so little are taken for right.
-            Some(at) if plus(at, grace) > plus(change.at, AHEAD_SECONDS_MAX) && offset == 0 => {
-                return Some(format!("it was announced at {at}"));
-            }
-            Some(_) => {}
+        let unclear = self.unclear(&of_plan, change.at);
+        if unclear.is_some() && !self.lately("state", change.at, 60 * 86_400) {
+            return unclear;
         }
+        let rules = kept::rules(context, plan, config_store(context, &change.store)?)?;
         let damaged = world.damaged(&change.store);
         let kept_with = |known: bool| {
             let held: Vec<Held> = of_plan
@@ -394,6 +456,24 @@ impl Model {
         };
         let kept = kept_with(false) && kept_with(true);
         kept.then(|| "the rules keep it".to_owned())
+    }
+
+    /// Why nobody can know what has to stay; `None` if that is clear.
+    fn unclear(&self, of_plan: &[&Manifest], now: Timestamp) -> Option<String> {
+        let known = |at: &Timestamp| plus(*at, 86_400) < now;
+        let mut lost = self.lost.iter().filter(|(_, at)| known(at));
+        if let Some(((store, point), _)) = lost.next() {
+            return Some(format!("{store} lost {point}"));
+        }
+        let mut ahead = of_plan.iter().map(|manifest| &manifest.point);
+        let is_ahead = |point: &&PointId| is_ahead(point.time(), now);
+        let ahead = ahead.find(|point| is_ahead(point) && !self.disowned.contains(point));
+        ahead.map(|point| format!("{point} is dated in the future"))
+    }
+
+    /// What was there when the prune of a host began.
+    fn before(&self, host: usize) -> &BTreeMap<(String, PointId), Manifest> {
+        self.at_prune.get(&host).unwrap_or(&self.there)
     }
 
     /// What is known of a copy; with the damaged objects of its store, that they are known.
@@ -529,12 +609,16 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
             point: job.point.clone(),
         };
         model.ended.insert(key, ending);
-        let unchanged = job
-            .message
-            .as_deref()
-            .is_some_and(|m| m.starts_with("unchanged"));
+        let message = job.message.as_deref().unwrap_or_default();
+        if job.kind == JobKind::Verify && message.contains("damaged") {
+            super::told::owes_damage(&mut model, host, now);
+        }
+        let unchanged = message.starts_with("unchanged");
         if job.kind == JobKind::Backup && outcome == JobOutcome::Done && unchanged {
             model.last_check.insert(job.subject.clone(), job.started);
+        }
+        if job.kind == JobKind::Backup && outcome == JobOutcome::Done && !unchanged {
+            super::told::owes_anomaly(world, &mut model, host, job);
         }
     }
     drop(model);

@@ -1,8 +1,10 @@
 //! The five systems, as far as what happens by itself goes: their plans, what they keep and what they
 //! prove, over stores and sources that are simulated.
 
+use super::real::Servers;
 use super::world::World;
 use crate::config::Config;
+use std::rc::Rc;
 
 /// A system.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +16,8 @@ pub(super) struct System {
     /// Hosts that run the same configuration.
     pub(super) hosts: usize,
     pub(super) sources: &'static [&'static str],
+    /// The bytes of each row of a source, at least.
+    pub(super) row_bytes: usize,
     pub(super) stores: &'static [&'static str],
     /// Everything but sources, stores and the application's own section.
     body: &'static str,
@@ -29,6 +33,8 @@ pub(super) const SYSTEMS: [System; 5] = [
         few_days: 40,
         hosts: 1,
         sources: &["db"],
+        // It is large enough for what it loses to be told.
+        row_bytes: 8192,
         stores: &["s3"],
         rpo: "25h",
         body: r#"
@@ -47,7 +53,7 @@ max_age = "9d"
 sample = "10%"
 schedule = "0 9 * * 1"
 "#,
-        changed: &[("keep = { daily = 30 }", "keep = { daily = 14 }")],
+        changed: &[("keep = { daily = 30 }", "keep = { daily = 8 }")],
     },
     System {
         name: "vault",
@@ -55,6 +61,7 @@ schedule = "0 9 * * 1"
         few_days: 24,
         hosts: 2,
         sources: &["vault", "keys"],
+        row_bytes: 0,
         stores: &["near", "far"],
         rpo: "26h",
         body: r#"
@@ -64,7 +71,8 @@ stores = ["near", "far"]
 schedule = "15 3 * * *"
 spread = "10m"
 keep = { daily = "14d", weekly = "60d", monthly = "1y" }
-keep_in.near = { last = 7 }
+keep_in.near = { last = 3 }
+keep_minimum = 5
 
 [drill.monthly]
 plans = ["nightly"]
@@ -83,6 +91,7 @@ schedule = "0 8 * * 6"
         few_days: 3,
         hosts: 1,
         sources: &["db", "settings"],
+        row_bytes: 0,
         stores: &["offsite", "vault"],
         rpo: "90m",
         body: r#"
@@ -116,6 +125,7 @@ schedule = "30 4 * * *"
         few_days: 24,
         hosts: 1,
         sources: &["database", "files", "secrets"],
+        row_bytes: 0,
         stores: &["disk", "offsite", "vault"],
         rpo: "25h",
         body: r#"
@@ -156,6 +166,7 @@ schedule = "0 5 * * *"
         few_days: 24,
         hosts: 2,
         sources: &["db", "uploads"],
+        row_bytes: 0,
         stores: &["s3", "second"],
         rpo: "25h",
         body: r#"
@@ -181,12 +192,14 @@ schedule = "0 6 * * 0"
 ];
 
 /// What a world is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Ground {
     /// Stores in memory, and sources that are simulated.
     Memory,
     /// Directories, and a SQLite database, a tree of files and the output of a command.
     Real,
+    /// Directories, and a database of each server and the output of a command.
+    Servers(Rc<Servers>),
 }
 
 /// The root of the paths of simulated stores.
@@ -227,14 +240,11 @@ repeat = "never"
         );
         for (number, source) in self.sources.iter().enumerate() {
             let data = home.join("data").join(source);
-            let data = data.display();
-            let kind = match (world.ground, number) {
-                (Ground::Memory, _) => format!(
+            let kind = match world.real(number) {
+                Some(real) => real.config(&data),
+                None => format!(
                     "kind = \"command\"\ncommand = [\"simulated\", \"{name}/{host}/{source}\"]\nextension = \"json\""
                 ),
-                (Ground::Real, 0) => format!("kind = \"sqlite\"\npath = \"{data}\""),
-                (Ground::Real, 1) => format!("kind = \"files\"\npaths = [\"{data}\"]"),
-                (Ground::Real, _) => format!("kind = \"command\"\ncommand = [\"cat\", \"{data}\"]"),
             };
             text += &format!("\n[source.{source}]\n{kind}\n");
         }

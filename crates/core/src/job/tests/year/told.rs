@@ -5,9 +5,10 @@ use super::world::{World, plus};
 use crate::condition::ConditionKind;
 use crate::config::Config;
 use crate::finding::Severity;
-use crate::history::{JobKind, JobOutcome};
+use crate::history::{Job, JobKind, JobOutcome};
 use crate::name::Name;
 use crate::notify::{Event, Message};
+use crate::point::PointId;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,12 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
 /// Time within which something that is so must have been told.
 const BOUND: i64 = 4 * HOUR;
+/// Time for which something must be so before the pager hears of it.
+const PAGER_WAITS: i64 = HOUR;
+/// Time within which a store that missed a copy is given it.
+const HEALED_WITHIN: i64 = 2 * HOUR;
+/// Time after which one look is enough to say that a store is back.
+const SETTLED: i64 = 6 * HOUR;
 /// Time for which something may be told after it was so: what flaps is over after six hours.
 const LINGERS: i64 = 9 * HOUR;
 
@@ -32,12 +39,120 @@ pub(super) struct Open {
 pub(super) struct Truth {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    /// When this host last looked while it was so.
+    seen: Timestamp,
 }
 
 impl Truth {
     pub(super) fn holds(&self) -> bool {
         self.since.is_some()
     }
+}
+
+/// What must be told once, of something that happened.
+#[derive(Debug, Clone)]
+pub(super) struct Owed {
+    host: usize,
+    since: Timestamp,
+    /// How the condition begins, and how it ends.
+    begins: String,
+    ends: String,
+    /// The copy that was lost, if it is about one.
+    lost: Option<(String, PointId)>,
+}
+
+impl Owed {
+    /// `condition` is `BEGIN/END` of its identity.
+    pub(super) fn new(
+        host: usize,
+        since: Timestamp,
+        condition: &str,
+        lost: Option<(String, PointId)>,
+    ) -> Self {
+        let (begins, ends) = condition.split_once('/').unwrap_or((condition, ""));
+        Owed {
+            host,
+            since,
+            begins: begins.to_owned(),
+            ends: ends.to_owned(),
+            lost,
+        }
+    }
+
+    fn is_of(&self, condition: &str) -> bool {
+        condition.starts_with(&self.begins) && condition.ends_with(&self.ends)
+    }
+}
+
+/// A verification found something damaged.
+pub(super) fn owes_damage(model: &mut Model, host: usize, now: Timestamp) {
+    let owed = Owed::new(host, now, "store./damaged", None);
+    model.owed.push(owed);
+}
+
+/// A backup captured a source that lost most of its rows just before.
+pub(super) fn owes_anomaly(world: &World, model: &mut Model, host: usize, job: &Job) {
+    let (plan, Some(point)) = (&*job.subject, &job.point) else {
+        return;
+    };
+    let before = model.complete(None, plan).filter(|other| *other != point);
+    let before: BTreeSet<&PointId> = before.collect();
+    let began = model.last.get("shrinks").copied();
+    let Some((began, newest)) = began.zip(before.last()) else {
+        return;
+    };
+    let just = newest.time() < began && began < job.started;
+    // It knows what was in the points before.
+    let now = world.now();
+    let mut known = ["state", "clock"].into_iter();
+    let known = known.all(|what| !model.lately(what, now, 10 * DAY));
+    let sources = model.there.iter().find(|((_, other), _)| other == point);
+    let sources = sources.map(|(_, manifest)| manifest.sources.clone());
+    let shrunk: Vec<_> = sources
+        .into_iter()
+        .flatten()
+        .filter(|source| world.is_shrunk(&source.name))
+        .collect();
+    if !just || !known || before.len() < 4 || world.system.hosts > 1 {
+        return;
+    }
+    for source in shrunk {
+        let condition = format!("plan.{plan}.{}/anomaly", source.name);
+        model
+            .owed
+            .push(Owed::new(host, world.now(), &condition, None));
+    }
+}
+
+/// What happened, and was not told.
+fn unsaid(model: &mut Model, host: usize, now: Timestamp) -> Option<String> {
+    let owed = std::mem::take(&mut model.owed);
+    let (due, later): (Vec<_>, Vec<_>) = owed
+        .into_iter()
+        .partition(|owed| owed.host == host && plus(owed.since, BOUND) <= now);
+    model.owed = later;
+    let troubled = ["state", "clock"].into_iter();
+    let troubled = troubled
+        .map(|what| (what, 10 * DAY))
+        .chain([("away", 2 * BOUND)])
+        .any(|(what, seconds)| model.lately(what, now, seconds));
+    if troubled || model.lately("acknowledged", now, 2 * DAY) {
+        return None;
+    }
+    due.iter().for_each(|_| model.count("owed"));
+    due.into_iter().find_map(|owed| {
+        let since = now.as_second() - owed.since.as_second();
+        let gone = owed.lost.as_ref().is_some_and(|lost| {
+            !model.lost.contains_key(lost) || model.lately("operator", now, since)
+        });
+        let mut open = model.open.iter().filter(|((of, ..), _)| *of == host);
+        let open = open.any(|(_, open)| open.conditions.keys().any(|id| owed.is_of(id)));
+        let mut said = model.said.iter().filter(|((of, _), _)| *of == host);
+        let said = said.any(|((_, id), at)| owed.is_of(id) && *at >= owed.since);
+        let silent = !gone && !open && !said && model.is_calm(now, since);
+        let (begins, ends, at) = (&owed.begins, &owed.ends, owed.since);
+        silent.then(|| format!("{begins}…{ends} is so since {at}, and was not told"))
+    })
 }
 
 /// The identity of a condition within its application.
@@ -56,6 +171,12 @@ pub(super) fn heard(
     if !model.delivered.insert(once) {
         return Err("it was delivered before".to_owned());
     }
+    if **channel == *"ops" {
+        for item in &message.items {
+            let id = local(&item.condition).to_owned();
+            model.said.insert((host, id), message.at);
+        }
+    }
     let alarm = message.id.split('-').next().unwrap_or_default().to_owned();
     let key = (host, channel.clone(), alarm);
     let known = model.open.get(&key).cloned();
@@ -63,6 +184,15 @@ pub(super) fn heard(
     let conditions: BTreeMap<String, ConditionKind> = items
         .map(|item| (local(&item.condition).to_owned(), item.kind))
         .collect();
+    // A key that is refused may be an attack.
+    let urgent = conditions
+        .values()
+        .any(|kind| *kind == ConditionKind::StoreDenied);
+    let lasted = message.items.iter().map(|item| item.since).min();
+    let lasted = lasted.is_none_or(|since| plus(since, PAGER_WAITS) <= message.at);
+    if known.is_none() && **channel == *"pager" && !urgent && !lasted {
+        return Err("it has not lasted for an hour".to_owned());
+    }
     match (message.event, &known) {
         (Event::New, Some(known)) => {
             let news = conditions.iter().any(|(id, kind)| {
@@ -78,7 +208,15 @@ pub(super) fn heard(
             }
         }
         (Event::New, None) => {}
-        (Event::Recovered, Some(_)) => drop(model.open.remove(&key)),
+        (Event::Recovered, Some(known)) => {
+            let away = format!("{}/store-unreachable", known.subject);
+            let truth = model.truths.get(&(host, away));
+            let truth = truth.filter(|truth| truth.since.is_some());
+            model.open.remove(&key);
+            if truth.is_some_and(|truth| plus(truth.seen, SETTLED) > message.at) {
+                return Err("it was so when this host last looked".to_owned());
+            }
+        }
         (Event::Repeated | Event::Recovered, None) => {
             return Err("nobody was told that it began".to_owned());
         }
@@ -125,15 +263,54 @@ pub(super) fn check(world: &World, host: usize) {
         let truth = model.truths.entry(key).or_insert(Truth {
             since: Some(now),
             until: None,
+            seen: now,
         });
         truth.since.get_or_insert(now);
+        truth.seen = now;
     }
     if offset != 0 || !up || !model.is_calm(now, BOUND) {
         return;
     }
-    let problem = untold(&model, host, &so, now).or_else(|| unfounded(&model, host, now, world));
+    let problem = untold(&model, host, &so, now)
+        .or_else(|| unfounded(&model, host, now, world))
+        .or_else(|| forgotten(world, &model, &config))
+        .or_else(|| unsaid(&mut model, host, now));
     if let Some(problem) = problem {
         model.broken(now, format!("host {host}: {problem}"));
+    }
+}
+
+/// A drill or a verification whose time came, and that nobody began.
+fn forgotten(world: &World, model: &Model, config: &Config) -> Option<String> {
+    let now = world.now();
+    let drills = config.drill.iter();
+    let drills = drills.map(|(name, drill)| (JobKind::Drill, name, &drill.when));
+    let verifies = config.verify.iter();
+    let verifies = verifies.map(|(name, verify)| (JobKind::Verify, name, &verify.when));
+    drills.chain(verifies).find_map(|(kind, name, when)| {
+        let within = period(when.schedule.as_deref()?) + DAY;
+        let troubles = ["away", "full", "damage", "loss", "source"];
+        let troubled = troubles.iter().any(|what| model.lately(what, now, within));
+        if troubled || model.lately("clock", now, 60 * DAY) || !model.is_calm(now, within) {
+            return None;
+        }
+        let of_kind = model.ended.iter();
+        let of_kind = of_kind.filter(|((_, of, subject), _)| *of == kind && subject == name);
+        let last = of_kind.map(|(_, ending)| ending.at).max();
+        let last = last.unwrap_or(world.begin);
+        let late = plus(last, within) < now;
+        late.then(|| format!("{} {name} did not run since {last}", kind.as_str()))
+    })
+}
+
+/// Seconds between two times of a schedule, at most.
+fn period(schedule: &str) -> i64 {
+    let fields: Vec<&str> = schedule.split(' ').collect();
+    match fields[..] {
+        [_, "*", "*", _, "*"] => HOUR,
+        [_, _, "*", _, "*"] => DAY,
+        [.., "*"] => 31 * DAY,
+        _ => 7 * DAY,
     }
 }
 
@@ -262,6 +439,7 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
         if plus(at, limit) < now {
             so.insert(format!("plan.{name}/overdue"));
         }
+        lacking(world, model, name, &plan.stores, &mut so);
         let ended = |kind| model.ended.get(&(host, kind, name.clone()));
         if let Some(ending) = ended(JobKind::Backup) {
             let healed = ending.point.as_ref();
@@ -310,4 +488,23 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
         }
     }
     so
+}
+
+/// A store that takes nothing, but answers, and so lacks the newest complete point of a plan.
+fn lacking(world: &World, model: &Model, plan: &Name, stores: &[Name], so: &mut BTreeSet<String>) {
+    let newest = model.complete(None, plan).max();
+    let newest = newest.filter(|point| plus(point.time(), HEALED_WITHIN) < world.now());
+    for place in &world.places {
+        let (trouble, name) = (place.trouble(), &place.name);
+        let full = trouble.full && !trouble.away && !trouble.denied;
+        let Some(newest) = newest.filter(|_| full && stores.iter().any(|s| **s == **name)) else {
+            continue;
+        };
+        if !model
+            .complete(Some(name), plan)
+            .any(|point| point == newest)
+        {
+            so.insert(format!("plan.{plan}.{name}/copy-missing"));
+        }
+    }
 }

@@ -8,6 +8,7 @@ use super::fault::{Fault, What};
 use super::host::Host;
 use super::model::Model;
 use super::place::{Life, Place, Reached};
+use super::real::Real;
 use super::system::{Ground, ROOT, System};
 use crate::error::{Code, Error, Result};
 use crate::history::JobKind;
@@ -125,10 +126,13 @@ impl World {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
-        let places = system.stores.iter().map(|store| match ground {
+        let places = system.stores.iter().map(|store| match &ground {
             Ground::Memory => Place::memory(store),
-            Ground::Real => Place::directory(store, &home.path().join("stores").join(store)),
+            Ground::Real | Ground::Servers(_) => {
+                Place::directory(store, &home.path().join("stores").join(store))
+            }
         });
+        let places = places.collect();
         let truths = system.sources.iter().enumerate();
         let truths = truths.map(|(number, _)| Truth {
             rows: 200 + 50 * number as u64,
@@ -140,7 +144,7 @@ impl World {
             begin,
             end: plus(begin, days * 86_400),
             now: Cell::new(begin),
-            places: places.collect(),
+            places,
             hosts: RefCell::default(),
             sources: RefCell::new(truths.collect()),
             slow: Cell::new(0),
@@ -336,6 +340,7 @@ impl World {
             What::Manual => super::host::manual(self, 0, Some("before an upgrade")),
             What::Called => super::host::manual(self, 0, None),
             What::Pin => super::host::pin(self, 0),
+            What::Prune => super::host::make_room(self, 0),
             What::Mend => (0..self.system.hosts).for_each(|host| super::host::mend(self, host)),
             What::Down(host)
             | What::Kill(host)
@@ -381,7 +386,7 @@ impl World {
         let key = &manifests[chosen];
         place.lose(key);
         place.lose(&format!("{key}.sig"));
-        self.model.borrow_mut().lost(&place.name, key);
+        self.model.borrow_mut().lost(self, &place.name, key);
     }
 
     fn rot(&self, store: usize) {
@@ -402,12 +407,13 @@ impl World {
     }
 }
 
-/// A row of a source.
-fn row(name: &str, number: u64) -> String {
-    format!("{name} row {number} is worth keeping for a long time\n")
-}
-
 impl World {
+    /// A row of a source.
+    fn row(&self, name: &str, number: u64) -> String {
+        let text = format!("{name} row {number} is worth keeping for a long time");
+        format!("{text:.<width$}\n", width = self.system.row_bytes)
+    }
+
     /// What a source holds when it is captured next, in rows; fails if it is away.
     fn grow(&self, source: usize) -> Result<u64> {
         let name = self.system.sources[source];
@@ -425,51 +431,32 @@ impl World {
         })
     }
 
-    /// Before a backup of a host: the sources are what they are then, and that takes time.
+    /// Returns whether most rows of a source are missing now.
+    pub(super) fn is_shrunk(&self, source: &str) -> bool {
+        let number = self.system.sources.iter().position(|name| *name == source);
+        let sources = self.sources.borrow();
+        number.is_some_and(|number| sources[number].shrunk > 0)
+    }
+
+    /// What a source is made of where it is real.
+    pub(super) fn real(&self, number: usize) -> Option<Real> {
+        Real::of(&self.ground, number)
+    }
+
+    /// Before a backup of a host: real sources are what they are then, and reading them takes time.
     pub(super) fn prepare(self: &Rc<Self>, host: usize, kind: JobKind) {
-        if self.ground == Ground::Memory || kind != JobKind::Backup {
+        if matches!(self.ground, Ground::Memory) || kind != JobKind::Backup {
             return;
         }
         self.take_time(host, 120);
         let data = self.home.path().join("data");
+        std::fs::create_dir_all(&data).expect("a directory");
         for (number, name) in self.system.sources.iter().enumerate() {
-            let path = data.join(name);
-            let _ = std::fs::remove_dir_all(&path);
-            let _ = std::fs::remove_file(&path);
-            if let Ok(rows) = self.grow(number) {
-                std::fs::create_dir_all(&data).expect("a directory");
-                write(&path, number, name, rows);
+            let rows = self.grow(number).ok();
+            let rows = rows.map(|rows| (0..rows).map(|number| self.row(name, number)).collect());
+            if let Some(real) = self.real(number) {
+                real.write(&data.join(name), rows);
             }
-        }
-    }
-}
-
-/// Writes what a real source holds: a database, files, or what a command prints.
-fn write(path: &Path, number: usize, name: &str, rows: u64) {
-    match number {
-        0 => {
-            let database = rusqlite::Connection::open(path).expect("a database");
-            let rows =
-                (0..rows).map(|number| format!("({number}, '{}')", row(name, number).trim()));
-            let rows: Vec<String> = rows.collect();
-            let script = format!(
-                "PRAGMA synchronous = OFF; CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT);
-                INSERT INTO t VALUES {};",
-                rows.join(",")
-            );
-            database.execute_batch(&script).expect("rows");
-        }
-        1 => {
-            std::fs::create_dir(path).expect("a directory");
-            for part in 0..rows / 50 + 1 {
-                let rows = (part * 50..rows.min(part * 50 + 50)).map(|number| row(name, number));
-                let text: String = rows.collect();
-                std::fs::write(path.join(format!("part {part}")), text).expect("a file");
-            }
-        }
-        _ => {
-            let text: String = (0..rows).map(|number| row(name, number)).collect();
-            std::fs::write(path, text).expect("a file");
         }
     }
 }
@@ -483,7 +470,7 @@ fn capture(host: usize, source: usize, output: &mut dyn Write) -> Result<Capture
     let rows = world.grow(source)?;
     for number in 0..rows {
         output
-            .write_all(row(name, number).as_bytes())
+            .write_all(world.row(name, number).as_bytes())
             .map_err(|error| Error::from_io(Code::Io, "the source", error))?;
     }
     Ok(Captured::of_bytes())
