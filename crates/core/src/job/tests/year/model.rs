@@ -143,8 +143,10 @@ impl Model {
             self.disturbed = Some(now);
         }
         if let What::NoState(host) = what {
-            // What was told is forgotten with it.
+            // What was told and what failed is forgotten with it.
             self.open.retain(|(other, ..), _| other != host);
+            self.ended.retain(|(other, ..), _| other != host);
+            self.truths.retain(|(other, _), _| other != host);
         }
     }
 
