@@ -12,6 +12,7 @@ use crate::evidence::ChainOutcome;
 use crate::kept;
 use crate::name::Name;
 use crate::point::Manifest;
+use crate::retention::Held;
 use crate::retention::tests::model::is_kept;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -37,7 +38,7 @@ pub(super) fn check(world: &Rc<World>) {
         let damaged = |id: &str| {
             let mut places = world.places.iter();
             let named = |store: &str| id == format!("store.{store}.copies/damaged");
-            places.any(|place| named(&place.name) && !place.damaged().is_empty())
+            places.any(|place| named(&place.name) && place.has_damage())
         };
         let so = |id: &str| model.is_so(host, id) || damaged(id);
         let wrong = Cancel::default().run(|| alarms(&process, &so).or_else(|| chains(&process)));
@@ -138,14 +139,21 @@ fn beyond(
     let of_plan = there.iter().copied();
     let of_plan = of_plan.filter(|m| m.plan == *plan && m.point.time() < until);
     let of_plan: Vec<&Manifest> = of_plan.collect();
-    let held: Vec<_> = of_plan.iter().map(|m| model.held(m, None)).collect();
+    // Whether a host knows what is damaged depends on what it happened to read.
+    let damaged = world.damaged(&place.name);
+    let held_with = |damaged| -> Vec<Held> {
+        let held = of_plan.iter().map(|m| model.held(m, damaged));
+        held.collect()
+    };
+    let (blind, knowing) = (held_with(None), held_with(Some(&damaged)));
     let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
-    let mut decided = of_plan.iter().zip(&held);
-    let (manifest, _) = decided.find(|(manifest, own)| {
+    let mut decided = of_plan.iter().zip(blind.iter().zip(&knowing));
+    let (manifest, _) = decided.find(|(manifest, (own, known))| {
         let announced = model.announced(&place.name, &manifest.point);
         let leaves = announced.is_some_and(|at| plus(at, grace + GOES_WITHIN) > world.now());
         let stays = model.must_stay(config, &of_plan, &manifest.point, world.now());
-        !is_kept(own, &held, &rules) && !leaves && stays.is_none()
+        let kept = is_kept(own, &blind, &rules) || is_kept(known, &knowing, &rules);
+        !kept && !leaves && stays.is_none()
     })?;
     let point = &manifest.point;
     Some(format!("{point} is in {} and no rule keeps it", place.name))

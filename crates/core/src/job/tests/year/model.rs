@@ -35,6 +35,8 @@ pub(super) struct Seen<'a> {
 /// How a job ended.
 pub(super) struct Ending {
     pub(super) at: Timestamp,
+    /// The time in the schedule that it was for.
+    pub(super) slot: Option<Timestamp>,
     pub(super) outcome: JobOutcome,
     pub(super) point: Option<PointId>,
 }
@@ -607,6 +609,7 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
         let key = (host, job.kind, job.subject.clone());
         let ending = Ending {
             at: now,
+            slot: job.slot,
             outcome,
             point: job.point.clone(),
         };
@@ -616,7 +619,9 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
             super::told::owes_damage(&mut model, host, now);
         }
         let unchanged = message.starts_with("unchanged");
-        if job.kind == JobKind::Backup && outcome == JobOutcome::Done && unchanged {
+        // A store that took the note is enough.
+        let noted = matches!(outcome, JobOutcome::Done | JobOutcome::Partial);
+        if job.kind == JobKind::Backup && noted && unchanged {
             model.last_check.insert(job.subject.clone(), job.started);
         }
         if job.kind == JobKind::Backup && outcome == JobOutcome::Done && !unchanged {

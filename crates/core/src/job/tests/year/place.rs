@@ -111,9 +111,15 @@ impl Place {
         std::mem::take(&mut *held(&self.changes))
     }
 
-    /// The objects whose content is not what was sent.
-    pub(super) fn damaged(&self) -> Vec<String> {
+    /// The objects whose content is not what was sent; those too that were deleted since.
+    pub(super) fn spoilt(&self) -> Vec<String> {
         held(&self.damaged).clone()
+    }
+
+    /// Returns whether an object is there whose content is not what was sent.
+    pub(super) fn has_damage(&self) -> bool {
+        let there = |key: &String| matches!(self.content.stat(key), Ok(Some(_)));
+        self.spoilt().iter().any(there)
     }
 
     /// Somebody deletes an object, behind the back of every host.
@@ -166,7 +172,10 @@ impl Place {
         if key.starts_with("lifeboat/locks/") {
             held(&self.leases).insert(key.to_owned(), host);
         }
-        held(&self.damaged).retain(|known| known != key);
+        // The model judges a deletion when all of it is done, by what was known then.
+        if bytes.is_some() {
+            held(&self.damaged).retain(|known| known != key);
+        }
         // The documents are what the model reads; of artifacts, that they were put is enough.
         let bytes = bytes.map(|bytes| match key.starts_with("lifeboat/") {
             true => bytes,

@@ -43,6 +43,11 @@ impl Real {
         })
     }
 
+    /// Returns whether its rows are counted.
+    pub(super) fn has_rows(&self) -> bool {
+        !matches!(self, Real::Files | Real::Command)
+    }
+
     /// The section of the configuration, for a source whose content is at a path.
     pub(super) fn config(&self, data: &Path) -> String {
         let data = data.display();

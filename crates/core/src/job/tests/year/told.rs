@@ -389,7 +389,7 @@ fn excused(model: &Model, kind: ConditionKind, now: Timestamp, world: &World) ->
         ConditionKind::Clock => model.lately("clock", now, 60 * DAY),
         ConditionKind::Damaged => {
             model.lately("damage", now, 120 * DAY)
-                || world.places.iter().any(|place| !place.damaged().is_empty())
+                || world.places.iter().any(|place| place.has_damage())
         }
         ConditionKind::CopyMissing => {
             !model.lost.is_empty()
@@ -444,9 +444,11 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
         if let Some(ending) = ended(JobKind::Backup) {
             let healed = ending.point.as_ref();
             let healed = healed.is_some_and(|p| model.is_everywhere(p, name, &plan.stores));
+            // What another host did for the same time counts as well.
+            let since = ending.slot.unwrap_or(ending.at);
             match ending.outcome {
                 JobOutcome::Done => {}
-                _ if healed || newest.is_some_and(|newest| newest > ending.at) => {}
+                _ if healed || newest.is_some_and(|newest| newest > since) => {}
                 JobOutcome::Partial => drop(so.insert(format!("plan.{name}/partial"))),
                 _ => drop(so.insert(format!("plan.{name}/failed"))),
             }

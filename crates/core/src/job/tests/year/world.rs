@@ -357,7 +357,7 @@ impl World {
         let mut places = self.places.iter();
         let place = places.find(|place| place.name == store);
         place
-            .map(|place| place.damaged().into_iter().collect())
+            .map(|place| place.spoilt().into_iter().collect())
             .unwrap_or_default()
     }
 
@@ -431,11 +431,17 @@ impl World {
         })
     }
 
-    /// Returns whether most rows of a source are missing now.
+    /// Returns whether most rows of a source are missing now, and are enough to be told.
     pub(super) fn is_shrunk(&self, source: &str) -> bool {
         let number = self.system.sources.iter().position(|name| *name == source);
         let sources = self.sources.borrow();
-        number.is_some_and(|number| sources[number].shrunk > 0)
+        number.is_some_and(|number| {
+            let enough = match self.real(number) {
+                Some(real) => real.has_rows(),
+                None => self.system.row_bytes > 0,
+            };
+            enough && sources[number].shrunk > 0
+        })
     }
 
     /// What a source is made of where it is real.
