@@ -64,7 +64,7 @@ pub(super) struct Model {
     pub(super) records: BTreeMap<PointId, Record>,
     pub(super) pins: BTreeMap<PointId, Pin>,
     /// When a run of a plan last found nothing new.
-    pub(super) last_check: BTreeMap<Name, Timestamp>,
+    last_check: BTreeMap<Name, (PointId, Timestamp)>,
     /// The last job of each host about a subject that ended.
     pub(super) ended: BTreeMap<(usize, JobKind, Name), Ending>,
     /// What channels were told, and not yet that it is over.
@@ -167,10 +167,25 @@ impl Model {
                 .is_some_and(|at| plus(*at, seconds) >= now)
     }
 
+    /// When a run of a plan found last that its newest complete point is what is there.
+    pub(super) fn checked(&self, plan: &Name) -> Option<Timestamp> {
+        let newest = self.complete(None, plan).max()?;
+        let (_, at) = self
+            .last_check
+            .get(plan)
+            .filter(|(point, _)| point == newest)?;
+        Some(*at)
+    }
+
     /// Returns whether something is so, as a host can know it.
     pub(super) fn is_so(&self, host: usize, id: &str) -> bool {
         let truth = self.truths.get(&(host, id.to_owned()));
         truth.is_some_and(Truth::holds)
+    }
+
+    /// Returns whether some host lost its state at some time.
+    pub(super) fn lost_state(&self) -> bool {
+        self.last.contains_key("state")
     }
 
     /// Returns whether a point is complete, and in each of these stores.
@@ -444,8 +459,11 @@ impl Model {
         if stays.is_some() {
             return stays;
         }
+        // A host whose clock is wrong does not see what is dated in the future.
+        let right = world.hosts.borrow()[change.host].offset == 0;
+        let knows = right && !self.lately("state", change.at, 60 * 86_400);
         let unclear = self.unclear(&of_plan, change.at);
-        if unclear.is_some() && !self.lately("state", change.at, 60 * 86_400) {
+        if unclear.is_some() && knows {
             return unclear;
         }
         let rules = kept::rules(context, plan, config_store(context, &change.store)?)?;
@@ -563,7 +581,7 @@ pub(super) fn looked(world: &Rc<World>, seen: &Seen<'_>) {
         .filter(|_| calm && !troubled && offset == 0)
     {
         let newest = model.complete(None, &plan.plan).max().cloned();
-        let checked = model.last_check.get(&plan.plan).copied();
+        let checked = model.checked(&plan.plan);
         let at = newest.as_ref().map(PointId::time);
         let at = at.max(checked.filter(|_| at.is_some()));
         let age = at.map(|at| now.as_second() - at.as_second());
@@ -620,9 +638,19 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
         }
         let unchanged = message.starts_with("unchanged");
         // A store that took the note is enough.
-        let noted = matches!(outcome, JobOutcome::Done | JobOutcome::Partial);
+        let stores = world.hosts.borrow()[host]
+            .config()
+            .plan
+            .get(&job.subject)
+            .map_or(0, |plan| plan.stores.len());
+        let some = message.matches("was not told").count() < stores;
+        let noted = outcome == JobOutcome::Done || outcome == JobOutcome::Partial && some;
         if job.kind == JobKind::Backup && noted && unchanged {
-            model.last_check.insert(job.subject.clone(), job.started);
+            let point = message.split([' ', ';']).find_map(PointId::parse);
+            if let Some(point) = point {
+                let check = (point, job.started);
+                model.last_check.insert(job.subject.clone(), check);
+            }
         }
         if job.kind == JobKind::Backup && outcome == JobOutcome::Done && !unchanged {
             super::told::owes_anomaly(world, &mut model, host, job);

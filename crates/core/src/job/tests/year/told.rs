@@ -431,8 +431,8 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
             .complete(None, name)
             .max()
             .map(crate::point::PointId::time);
-        let checked = model.last_check.get(name).copied();
-        let at = newest.max(checked.filter(|_| newest.is_some()));
+        let checked = model.checked(name);
+        let at = newest.max(checked);
         // It has points after a while, or something is wrong.
         let at = at.unwrap_or(world.begin);
         let limit = limit.map_or(25 * HOUR, |span| i64::try_from(span.seconds).unwrap_or(0));
@@ -444,8 +444,9 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
         if let Some(ending) = ended(JobKind::Backup) {
             let healed = ending.point.as_ref();
             let healed = healed.is_some_and(|p| model.is_everywhere(p, name, &plan.stores));
-            // What another host did for the same time counts as well.
-            let since = ending.slot.unwrap_or(ending.at);
+            // What another host did for the same time counts as well, where this one has no point.
+            let slot = ending.slot.filter(|_| ending.point.is_none());
+            let since = slot.unwrap_or(ending.at);
             match ending.outcome {
                 JobOutcome::Done => {}
                 _ if healed || newest.is_some_and(|newest| newest > since) => {}
