@@ -225,6 +225,21 @@ impl Alarm {
         until.is_some_and(|until| until > now)
     }
 
+    /// What a clock that was ahead has dated counts as of now: it puts off nothing that is to be told.
+    fn no_later_than(&mut self, now: Timestamp) {
+        let told = self.told.values_mut().map(|told| &mut told.at);
+        let wrong = self.wrong.values_mut();
+        let wrong = wrong.flat_map(|wrong| [&mut wrong.seen, &mut wrong.item.since]);
+        let dates = told.chain(wrong).chain(&mut self.clear_since);
+        for date in dates.chain([&mut self.opened]) {
+            *date = now.min(*date);
+        }
+        if let Some(ack) = self.acknowledged.as_mut().filter(|ack| ack.at > now) {
+            let lasts = ack.until.duration_since(ack.at);
+            (ack.at, ack.until) = (now, now + lasts);
+        }
+    }
+
     /// Returns whether it is over, having been clear since a time.
     fn is_over(&self, clear_since: Timestamp, now: Timestamp) -> bool {
         let wrong = self.wrong.values();
@@ -275,6 +290,7 @@ pub fn step(
     let is_there = |name: &Name| listeners.iter().any(|listener| listener.name == *name);
     for alarm in next.alarms.values_mut() {
         alarm.told.retain(|name, _| is_there(name));
+        alarm.no_later_than(now);
     }
     for cause in causes.keys() {
         let new = || Alarm::new(whose, cause, now);

@@ -196,6 +196,20 @@ fn what_is_wrong_is_told_once_then_repeated_and_then_told_as_recovered() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_puts_off_nothing() {
+    let mut life = Life::of(vec![listener("ops")]);
+    // A month ahead, and then set right.
+    life.look(720.0, &[failed("main")]);
+    life.look(1.0, &[failed("main")]);
+    life.look(24.5, &[failed("main")]);
+    life.look(25.0, &[failed("main")]);
+    life.assert(&[
+        "720 ops new: plan.main/failed",
+        "25 ops repeated: plan.main/failed",
+    ]);
+}
+
+#[test]
 fn after_nine_days_of_silence_there_is_one_message() {
     let mut life = Life::of(vec![listener("ops")]);
     life.look(0.0, &[failed("main")]);

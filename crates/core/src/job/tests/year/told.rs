@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::finding::Severity;
 use crate::history::{Job, JobKind, JobOutcome};
 use crate::name::Name;
-use crate::notify::{Event, Message};
+use crate::notify::{Event, Item, Message};
 use crate::point::PointId;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,6 +160,17 @@ fn local(condition: &str) -> &str {
     condition.splitn(3, '/').nth(2).unwrap_or(condition)
 }
 
+/// Returns whether the pager hears of something too early: it waits for an hour, but for a key that is
+/// refused, which may be an attack.
+fn is_early(message: &Message) -> bool {
+    let mut items = message.items.iter();
+    let heard = |item: &Item| {
+        let lasted = plus(item.since, PAGER_WAITS) <= message.at;
+        lasted || item.kind == ConditionKind::StoreDenied
+    };
+    !items.any(heard)
+}
+
 /// Notes a message. Fails if it should not have been told.
 pub(super) fn heard(
     model: &mut Model,
@@ -184,13 +195,7 @@ pub(super) fn heard(
     let conditions: BTreeMap<String, ConditionKind> = items
         .map(|item| (local(&item.condition).to_owned(), item.kind))
         .collect();
-    // A key that is refused may be an attack.
-    let urgent = conditions
-        .values()
-        .any(|kind| *kind == ConditionKind::StoreDenied);
-    let lasted = message.items.iter().map(|item| item.since).min();
-    let lasted = lasted.is_none_or(|since| plus(since, PAGER_WAITS) <= message.at);
-    if known.is_none() && **channel == *"pager" && !urgent && !lasted {
+    if known.is_none() && **channel == *"pager" && is_early(message) {
         return Err("it has not lasted for an hour".to_owned());
     }
     match (message.event, &known) {
@@ -203,7 +208,8 @@ pub(super) fn heard(
             }
         }
         (Event::Repeated, Some(known)) => {
-            if plus(known.at, DAY) > message.at {
+            // A clock that was ahead dated what was told before.
+            if plus(known.at, DAY) > message.at && known.at <= message.at {
                 return Err(format!("it was told at {} already", known.at));
             }
         }
