@@ -208,8 +208,9 @@ pub(super) fn heard(
             }
         }
         (Event::Repeated, Some(known)) => {
-            // A clock that was ahead dated what was told before.
-            if plus(known.at, DAY) > message.at && known.at <= message.at {
+            // A clock that was wrong dated what was told before.
+            let wrong = model.lately("clock", message.at, 2 * DAY);
+            if plus(known.at, DAY) > message.at && !wrong && known.at <= message.at {
                 return Err(format!("it was told at {} already", known.at));
             }
         }
