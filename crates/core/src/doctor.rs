@@ -3,9 +3,12 @@
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
+use crate::aws::{self, Identity};
+use crate::cancel::Cancel;
 use crate::condition::ConditionKind;
-use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
+use crate::config::{BucketConfig, BucketServer, SourceKind, StoreConfig, StoreKind};
 use crate::context::Context;
+use crate::credentials;
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::finding::{Finding, Severity};
@@ -24,6 +27,8 @@ use crate::status;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use crate::transport::resolve;
+use lifeboat_store::StoreError;
+use lifeboat_store::aws::Keys;
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -323,12 +328,11 @@ fn set_aside(subject: &str, kind: &SourceKind, told: &[Leftover]) -> Vec<Finding
 
 /// Reports a bucket and a store that use the same credentials under whatever names.
 fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
-    let own = resolve(&bucket.server.access_key).ok()?;
+    let own = Whose::of(context, &bucket.server).ok()?;
     let mut stores = context.config.store.iter();
     let (name, _) = stores.find(|(_, store)| match &store.kind {
         StoreKind::S3(s3) => {
-            let theirs = resolve(&s3.server.access_key);
-            theirs.is_ok_and(|theirs| theirs.expose() == own.expose())
+            Whose::of(context, &s3.server).is_ok_and(|theirs| theirs.is_same(&own))
         }
         _ => false,
     })?;
@@ -338,10 +342,62 @@ fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option
             subject,
             Severity::Warning,
             format!(
-                "store {name} has the same access key: whoever gets hold of it can destroy the objects and their copies"
+                "store {name} has the same credentials: whoever gets hold of them can destroy the objects and their copies"
             ),
         )
     })
+}
+
+/// Whose credentials a bucket is reached with.
+struct Whose {
+    keys: Keys,
+    /// What STS says; `None` for a server that is not Amazon's.
+    identity: Option<Identity>,
+}
+
+impl Whose {
+    fn of(context: &Context, server: &BucketServer) -> Result<Self> {
+        let ending = Cancel::current().ending();
+        let credentials = credentials::of(server, &context.scrubber)?;
+        let keys = credentials.keys(&ending)?;
+        // Another server has users of its own, and these keys are no business of Amazon's.
+        let amazon = server.endpoint.as_deref();
+        let amazon = amazon.is_none_or(|endpoint| endpoint.contains(".amazonaws.com"));
+        let ask = amazon || std::env::var_os("AWS_ENDPOINT_URL_STS").is_some();
+        let identity = ask
+            .then(|| aws::identity(&keys, &server.region))
+            .transpose()
+            .map_err(|error| StoreError::NoCredentials {
+                location: "STS".to_owned(),
+                error,
+            })?;
+        Ok(Whose { keys, identity })
+    }
+
+    /// Returns whether whoever has the ones has the others. Sessions of a role have keys of their own.
+    fn is_same(&self, other: &Self) -> bool {
+        let same = |one: &Identity, other: &Identity| one.principal() == other.principal();
+        let identities = self.identity.as_ref().zip(other.identity.as_ref());
+        self.keys.access_key == other.keys.access_key
+            || identities.is_some_and(|(one, other)| same(one, other))
+    }
+}
+
+/// Reports whose credentials a store is reached with, where they are not simply given.
+fn whose(context: &Context, subject: &str, server: &BucketServer) -> Finding {
+    match Whose::of(context, server) {
+        Ok(Whose { keys, identity }) => {
+            let from = &keys.from;
+            let text = match identity {
+                Some(Identity { account, arn }) => {
+                    format!("its credentials are those of {arn}, account {account}, from {from}")
+                }
+                None => format!("its credentials are from {from}"),
+            };
+            finding(subject, Severity::Ok, text)
+        }
+        Err(error) => failed(subject, &error),
+    }
 }
 
 fn stores(context: &Context) -> Vec<Finding> {
@@ -364,6 +420,9 @@ fn stores(context: &Context) -> Vec<Finding> {
                 );
                 findings.push(finding(&subject, Severity::Ok, message));
                 findings.extend(exposure::examine(context, &subject, &store));
+                if let StoreKind::S3(s3) = &config.kind {
+                    findings.push(whose(context, &subject, &s3.server));
+                }
                 findings.extend(open_to_others(&subject, config));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),

@@ -5,6 +5,7 @@
 
 use crate::exit::Exit;
 use lifeboat_store::StoreError;
+use lifeboat_store::aws::CredentialError;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -320,6 +321,7 @@ impl From<StoreError> for Error {
                 Code::Store,
                 "get new credentials with their session_token; for runs that nobody attends give the store a key that does not expire",
             ),
+            StoreError::NoCredentials { error, .. } => (Code::Store, credential_hint(error)),
             StoreError::Credentials { .. } => (
                 Code::Store,
                 "check access_key and secret_key of this store, and the clock of this host",
@@ -370,11 +372,38 @@ fn fact(error: &StoreError) -> Option<Fact> {
     match error {
         StoreError::NotFound { .. } => Some(Fact::Stored),
         StoreError::Missing { .. } => Some(Fact::Place),
-        StoreError::Credentials { .. } => Some(Fact::Credentials),
+        StoreError::Credentials { .. } | StoreError::NoCredentials { .. } => {
+            Some(Fact::Credentials)
+        }
         StoreError::Denied { .. } => Some(Fact::Denied),
         StoreError::Full { .. } => Some(Fact::Full),
         StoreError::WithoutVersions { .. } => Some(Fact::WithoutVersions),
         _ => None,
+    }
+}
+
+/// What to do where no credentials could be had.
+pub(crate) fn credential_hint(error: &CredentialError) -> &'static str {
+    match error {
+        CredentialError::Nowhere { .. } => {
+            "set access_key and secret_key, or profile; or run where the AWS tools find keys (aws sts get-caller-identity shows whether they do)"
+        }
+        CredentialError::Profile { .. } => {
+            "correct the profile in ~/.aws/config of the user that runs lifeboat, or name another; aws configure list-profiles shows them"
+        }
+        CredentialError::Program { .. } => {
+            "run its command by hand as the user that runs lifeboat: it must print the keys as JSON"
+        }
+        CredentialError::Token { .. } => {
+            "let the runner or the cluster write the token there, readable by the user that runs lifeboat"
+        }
+        CredentialError::Role { .. } => {
+            "let the trust policy of the role name who assumes it, with the external id if it asks for one"
+        }
+        CredentialError::Refused { .. } => "get new keys, or check the clock of this host",
+        _ => {
+            "check that this host can reach it; give the keys themselves if it is not meant to be there"
+        }
     }
 }
 

@@ -119,6 +119,12 @@ pub fn is_loopback(host: &str) -> bool {
     bare.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Returns whether a host is this one, or of this network alone, as what gives keys to a machine is.
+fn is_near(host: &str) -> bool {
+    let address = host.parse::<std::net::Ipv4Addr>();
+    is_loopback(host) || address.is_ok_and(|address| address.is_link_local())
+}
+
 /// Method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -126,6 +132,8 @@ pub enum Method {
     Get,
     /// Sends the body.
     Post,
+    /// Puts the body.
+    Put,
 }
 
 /// A request.
@@ -310,6 +318,7 @@ pub fn send(request: &Request, limits: Limits, now: Timestamp) -> Result<Answer,
         .method(match request.method {
             Method::Get => "GET",
             Method::Post => "POST",
+            Method::Put => "PUT",
         })
         .uri(request.url.text.as_str());
     for (name, value) in &request.headers {
@@ -348,7 +357,7 @@ fn agent(url: &Url, limits: Limits) -> Agent {
         .build();
     Agent::config_builder()
         .tls_config(tls)
-        .proxy(Proxy::try_from_env().filter(|_| !is_loopback(&url.host)))
+        .proxy(Proxy::try_from_env().filter(|_| !is_near(&url.host)))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)

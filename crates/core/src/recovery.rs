@@ -433,11 +433,8 @@ fn rebase(config: &mut Config, directory: &Path) {
             }
         }
         if let StoreKind::S3(s3) = &mut store.kind {
-            let server = &mut s3.server;
-            server.access_key = file(format!("stores/{name}/access_key"));
-            server.secret_key = file(format!("stores/{name}/secret_key"));
-            if server.session_token.is_some() {
-                server.session_token = Some(file(format!("stores/{name}/session_token")));
+            for (entry, reference) in s3.server.keys_mut() {
+                *reference = file(format!("stores/{name}/{entry}"));
             }
         }
         if store.password.is_some() {

@@ -12,6 +12,7 @@ use crate::compress::Compress;
 use crate::config::{
     Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
 };
+use crate::credentials;
 use crate::error::{Code, Error, Fact, Result};
 use crate::name::Name;
 use crate::ownership;
@@ -377,19 +378,12 @@ fn sftp_store(sftp: &SftpConfig, stall: Duration, create: bool, scrubber: &Scrub
 }
 
 fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3Options> {
-    let resolve = |reference: &Reference| -> Result<String> {
-        let secret = resolve(reference)?;
-        scrubber.learn(&secret);
-        Ok(secret.expose_str()?.to_owned())
-    };
     Ok(S3Options {
         bucket: s3.bucket.clone(),
         prefix: s3.prefix.clone().unwrap_or_default(),
         region: Some(s3.server.region.clone()),
         endpoint: s3.server.endpoint.clone(),
-        access_key: Some(resolve(&s3.server.access_key)?),
-        secret_key: Some(resolve(&s3.server.secret_key)?),
-        session_token: s3.server.session_token.as_ref().map(resolve).transpose()?,
+        credentials: credentials::of(&s3.server, scrubber)?,
         storage_class: s3.storage_class.clone(),
         server_side_encryption: s3.server_side_encryption.clone(),
         kms_key_id: s3.kms_key_id.clone(),

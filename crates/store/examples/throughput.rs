@@ -13,6 +13,7 @@
     clippy::disallowed_types
 )]
 
+use lifeboat_store::aws::Credentials;
 use lifeboat_store::sftp::{Connect, Link, LinkError, Pipes};
 use lifeboat_store::{
     Ending, LocalStore, PutOptions, S3Options, S3Store, SftpOptions, SftpStore, Store,
@@ -34,8 +35,7 @@ fn main() {
             let options = S3Options {
                 bucket: bucket.to_owned(),
                 endpoint: Some(endpoint.to_owned()),
-                access_key: Some(access_key.to_owned()),
-                secret_key: Some(secret_key.to_owned()),
+                credentials: Credentials::given(access_key, secret_key, None),
                 ..S3Options::default()
             };
             (Box::new(S3Store::open(options).unwrap()), mib)

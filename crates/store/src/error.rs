@@ -1,5 +1,6 @@
 //! The errors of a store, as facts; the caller turns them into sentences.
 
+use crate::aws::CredentialError;
 use std::io;
 use std::sync::Arc;
 
@@ -32,6 +33,12 @@ pub enum StoreError {
     /// The store does not know the credentials, or refuses them.
     #[error("{location} refused the credentials: {detail}")]
     Credentials { location: String, detail: String },
+    /// There are no credentials to show the store.
+    #[error("{location}: {error}")]
+    NoCredentials {
+        location: String,
+        error: CredentialError,
+    },
     /// The store accepts the credentials, but does not permit this request.
     #[error("{location} denied access to {key:?}: {detail}")]
     Denied {

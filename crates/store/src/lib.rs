@@ -5,6 +5,7 @@
 //! confirmed that it is durable. A body that ends in an error leaves nothing behind. This crate
 //! knows nothing of restore points, plans, encryption or formats.
 
+pub mod aws;
 mod ending;
 mod error;
 mod health;
@@ -15,8 +16,10 @@ pub mod memory;
 mod past;
 mod probe;
 mod read;
+mod runtime;
 pub mod s3;
 pub mod sftp;
+mod sign;
 pub mod threads;
 
 pub use ending::Ending;

@@ -25,6 +25,7 @@ mod suite;
 #[path = "conformance/versions.rs"]
 mod versions;
 
+use lifeboat_store::aws::Credentials;
 use lifeboat_store::{LocalStore, MemoryStore, S3Options, S3Store, Store};
 use lifeboat_testkit::s3::{MotoServer, S3sServer};
 use std::io::{self, Read};
@@ -92,8 +93,7 @@ fn s3s(server: &S3sServer, bucket: &str, change: impl FnOnce(&mut S3Options)) ->
     let mut options = S3Options {
         bucket: bucket.to_owned(),
         endpoint: Some(server.endpoint()),
-        access_key: Some(server.access_key.clone()),
-        secret_key: Some(server.secret_key.clone()),
+        credentials: Credentials::given(&server.access_key, &server.secret_key, None),
         ..S3Options::default()
     };
     change(&mut options);
@@ -106,8 +106,7 @@ fn moto(server: &MotoServer, bucket: &str, change: impl FnOnce(&mut S3Options)) 
         bucket: bucket.to_owned(),
         endpoint: Some(server.endpoint()),
         region: Some("us-east-1".to_owned()),
-        access_key: Some(server.access_key.clone()),
-        secret_key: Some(server.secret_key.clone()),
+        credentials: Credentials::given(&server.access_key, &server.secret_key, None),
         ..S3Options::default()
     };
     change(&mut options);

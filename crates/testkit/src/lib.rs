@@ -12,6 +12,7 @@
     reason = "test code fails by panicking"
 )]
 
+pub mod aws;
 pub mod channels;
 pub mod debian;
 pub mod gpg;

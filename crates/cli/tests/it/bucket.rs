@@ -516,7 +516,7 @@ fn a_bucket_is_not_mirrored_into_itself() {
     app.env("B", &live.server.access_key);
     let warned = app.run(&["doctor"]).to_string();
     assert!(
-        warned.contains("store disk has the same access key"),
+        warned.contains("store disk has the same credentials"),
         "{warned}"
     );
 }

@@ -25,6 +25,7 @@ mod bucket_stores;
 mod cold;
 mod cold_targets;
 mod crash;
+mod credentials;
 mod daemon;
 mod demo;
 mod diff;

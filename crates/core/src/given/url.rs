@@ -106,29 +106,17 @@ fn from_environment(name: &str) -> Reference {
 }
 
 fn credentials(given: &Given, store: &mut Value) {
-    let key = |given: &Option<Reference>, name: &str| {
-        json!(given.clone().unwrap_or_else(|| from_environment(name)))
-    };
-    let own = given.access_key.is_some();
-    insert(
-        store,
-        "access_key",
-        key(&given.access_key, "AWS_ACCESS_KEY_ID"),
-    );
-    insert(
-        store,
-        "secret_key",
-        key(&given.secret_key, "AWS_SECRET_ACCESS_KEY"),
-    );
-    if let Some(token) = session_token().filter(|_| !own) {
-        insert(store, "session_token", json!(token));
+    // Without them, they are found where the AWS tools find them.
+    let half = given.access_key.is_some() != given.secret_key.is_some();
+    for (key, given, name) in [
+        ("access_key", &given.access_key, "AWS_ACCESS_KEY_ID"),
+        ("secret_key", &given.secret_key, "AWS_SECRET_ACCESS_KEY"),
+    ] {
+        let named = given.clone();
+        if let Some(reference) = named.or_else(|| half.then(|| from_environment(name))) {
+            insert(store, key, json!(reference));
+        }
     }
-}
-
-fn session_token() -> Option<Reference> {
-    let name = "AWS_SESSION_TOKEN";
-    let is_set = std::env::var_os(name).is_some_and(|token| !token.is_empty());
-    is_set.then(|| from_environment(name))
 }
 
 /// A bucket, and a prefix to put objects under.
@@ -213,7 +201,8 @@ impl BucketUrl {
         if let (Some(access), Some(secret)) =
             (self.reference("access_key")?, self.reference("secret_key")?)
         {
-            (config.server.access_key, config.server.secret_key) = (access, secret);
+            (config.server.access_key, config.server.secret_key) = (Some(access), Some(secret));
+            (config.server.profile, config.server.role_arn) = (None, None);
             config.server.session_token = None;
         }
         Ok(config)
@@ -221,16 +210,9 @@ impl BucketUrl {
 }
 
 fn of_environment(bucket: &str) -> Result<BucketConfig> {
-    let mut table = json!({
-        "bucket": bucket,
-        "access_key": from_environment("AWS_ACCESS_KEY_ID"),
-        "secret_key": from_environment("AWS_SECRET_ACCESS_KEY"),
-    });
+    let mut table = json!({ "bucket": bucket });
     for (key, value) in server_of_environment() {
         insert(&mut table, key, json!(value));
-    }
-    if let Some(token) = session_token() {
-        insert(&mut table, "session_token", json!(token));
     }
     serde_json::from_value(table)
         .map_err(|error| wrong_target("--to names no bucket that can be used").cause(error))
@@ -446,13 +428,11 @@ mod tests {
             (config.server.region.as_str(), config.server.session_token),
             ("x", None)
         );
-        assert_eq!(config.server.access_key.to_string(), "file:/a");
+        let key = config.server.access_key.as_ref().map(ToString::to_string);
+        assert_eq!(key.as_deref(), Some("file:/a"));
         let config = url("s3://look?region=r").config(None).unwrap();
         assert_eq!(config.server.region, "r");
-        assert_eq!(
-            config.server.access_key.to_string(),
-            "env:AWS_ACCESS_KEY_ID"
-        );
+        assert_eq!(config.server.access_key, None);
         assert!(BucketUrl::parse("/a/directory").is_none());
         for (wrong, says) in [
             ("s3://", "names no bucket"),

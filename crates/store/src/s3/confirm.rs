@@ -3,7 +3,7 @@
 //! upload.
 
 use super::http::OPAQUE_ETAG;
-use super::sign::hex;
+use crate::sign::hex;
 use md5::{Digest, Md5};
 use opendal::Metadata;
 

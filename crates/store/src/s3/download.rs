@@ -2,11 +2,12 @@
 //! connection it resumes at the same byte of the same version of the object; if that fails, the
 //! reader gets the error.
 
+use super::S3Store;
 use super::refusal::stopped;
-use super::runtime::within;
-use super::{S3Store, runtime};
 use crate::StoreError;
 use crate::ending::Ending;
+use crate::runtime;
+use crate::runtime::within;
 use bytes::Buf;
 use futures::TryStreamExt;
 use opendal::{Buffer, Operator};

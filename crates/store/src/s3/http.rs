@@ -4,9 +4,12 @@
 
 use super::refusal::{Broken, Refusal};
 use super::wire::{Unanswered, Wire, is_proxied};
+use crate::aws::Credentials;
 use crate::health::{Health, Patience};
+use crate::sign::{self, Signer};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
@@ -52,6 +55,38 @@ pub(super) struct Http {
     failed_connects: AtomicU32,
     patience: Patience,
     health: Arc<Mutex<Health>>,
+    /// What signs the requests; `None` for somebody without credentials.
+    signing: Option<Signing>,
+}
+
+/// What signs requests.
+#[derive(Clone)]
+pub(super) struct Signing {
+    pub(super) credentials: Credentials,
+    pub(super) region: String,
+    pub(super) service: &'static str,
+}
+
+impl Signing {
+    /// Adds the signature. A body whose SHA-256 is not among the headers is not signed: the connection
+    /// and the check of what was stored protect it.
+    async fn sign(&self, parts: &mut Parts) -> Result<(), Error> {
+        let keys = self.credentials.current().await.map_err(|error| {
+            Error::new(ErrorKind::Unexpected, error.to_string()).set_source(error)
+        })?;
+        let known = parts.headers.get("x-amz-content-sha256").cloned();
+        let payload = known.as_ref().and_then(|value| value.to_str().ok());
+        let signed = sign::Parts {
+            method: &parts.method,
+            host: parts.uri.authority().map_or("", |host| host.as_str()),
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            payload: payload.unwrap_or(sign::UNSIGNED),
+        };
+        let signer = Signer::new(&keys, &self.region, self.service);
+        signer.sign(&signed, &mut parts.headers, jiff::Timestamp::now());
+        Ok(())
+    }
 }
 
 enum Client {
@@ -62,7 +97,11 @@ enum Client {
 
 impl Http {
     /// `stall` bounds every wait, all attempts together.
-    pub(super) fn new(reached: Arc<AtomicBool>, stall: Duration) -> Result<Self, String> {
+    pub(super) fn new(
+        reached: Arc<AtomicBool>,
+        stall: Duration,
+        signing: Option<Signing>,
+    ) -> Result<Self, String> {
         let patience = Patience { stall };
         // Another part of the program may have installed one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -76,12 +115,23 @@ impl Http {
             failed_connects: AtomicU32::new(0),
             patience,
             health: Arc::new(Mutex::new(Health::new(patience))),
+            signing,
         })
     }
 
     /// Returns whether the path of a URL is sent unchanged, even with `..` in it.
     pub(super) fn keeps_paths(&self) -> bool {
         matches!(self.client, Client::Direct(_))
+    }
+
+    fn unless_given_up(&self) -> Result<(), Error> {
+        let stall = self.patience.stall.as_secs();
+        match lock(&self.health).is_given_up(Instant::now()) {
+            true => Err(broken(format!(
+                "it said nothing for {stall} s, and was given up"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// The error of a request without an answer. It is temporary, unless the server seems absent or
@@ -149,7 +199,19 @@ impl Http {
             .get("x-amz-bucket-region")
             .and_then(|v| v.to_str().ok());
         let text = String::from_utf8_lossy(&text);
-        let error = Refusal::new(status.as_u16(), &text, region).into_error();
+        let refusal = Refusal::new(status.as_u16(), &text, region);
+        let renews = match &self.signing {
+            Some(Signing { credentials, .. }) if refusal.is_expired() => credentials.expired(),
+            Some(Signing { credentials, .. }) if refusal.is_mute() => {
+                credentials.may_have_expired().await
+            }
+            _ => false,
+        };
+        let error = refusal.into_error();
+        if renews {
+            lock(&self.health).answered();
+            return error.set_temporary();
+        }
         if !error.is_temporary() {
             lock(&self.health).answered();
             return error;
@@ -184,13 +246,11 @@ fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
 
 impl HttpTransport for Http {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, Error> {
-        if lock(&self.health).is_given_up(Instant::now()) {
-            let stall = self.patience.stall.as_secs();
-            return Err(broken(format!(
-                "it said nothing for {stall} s, and was given up"
-            )));
+        self.unless_given_up()?;
+        let (mut parts, body) = request.into_parts();
+        if let Some(signing) = &self.signing {
+            signing.sign(&mut parts).await?;
         }
-        let (parts, body) = request.into_parts();
         let head = parts.method == Method::HEAD;
         let query = parts.uri.query().unwrap_or_default();
         let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");

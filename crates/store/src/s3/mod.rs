@@ -11,16 +11,17 @@ mod confirm;
 mod download;
 mod http;
 mod refusal;
-mod runtime;
-mod sign;
 mod stranger;
 mod upload;
 mod versions;
 mod wire;
 
+use self::http::Signing;
+use crate::aws::Credentials;
 use crate::ending::Ending;
 use crate::listed::{LISTED_MAX, check_listed};
 use crate::probe::{probe, random_name};
+use crate::runtime;
 use crate::{Exposure, Lock, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
 use bucket::Bucket;
 use bytes::Bytes;
@@ -56,13 +57,8 @@ pub struct S3Options {
     pub region: Option<String>,
     /// The URL of the server; if omitted, Amazon's for the region.
     pub endpoint: Option<String>,
-    /// The access key. Without keys, they are taken from where the AWS tools find them. With keys,
-    /// no environment variable, file or metadata service is consulted.
-    pub access_key: Option<String>,
-    /// The secret key that belongs to the access key.
-    pub secret_key: Option<String>,
-    /// The session token of temporary keys.
-    pub session_token: Option<String>,
+    /// What signs the requests.
+    pub credentials: Credentials,
     /// The storage class, such as `STANDARD_IA` or `GLACIER_IR`.
     pub storage_class: Option<String>,
     /// The server-side encryption: `AES256` or `aws:kms`.
@@ -85,9 +81,7 @@ impl Default for S3Options {
             prefix: String::new(),
             region: None,
             endpoint: None,
-            access_key: None,
-            secret_key: None,
-            session_token: None,
+            credentials: Credentials::given("", "", None),
             storage_class: None,
             server_side_encryption: None,
             kms_key_id: None,
@@ -102,10 +96,9 @@ impl Default for S3Options {
 #[derive(Clone)]
 pub struct S3Store {
     operator: Operator,
-    /// Asks what OpenDAL does not; `None` without keys, and for an endpoint that is not plain.
+    /// Asks what OpenDAL does not; `None` for an endpoint that is not plain.
     bucket: Option<Bucket>,
     location: String,
-    /// The options, without keys.
     place: S3Options,
     /// True if the server's ETags are not MD5, whatever they look like.
     opaque_etags: bool,
@@ -129,7 +122,9 @@ impl S3Store {
             detail,
         };
         let reached = Arc::<AtomicBool>::default();
-        let transport = http::Http::new(Arc::clone(&reached), options.stall).map_err(other)?;
+        let signing = signing(&options, endpoint_of(&options, &location)?.0);
+        let transport = http::Http::new(Arc::clone(&reached), options.stall, Some(signing));
+        let transport = transport.map_err(other)?;
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
         let retry = RetryLayer::new()
             .with_jitter()
@@ -148,14 +143,9 @@ impl S3Store {
             operator,
             bucket: Bucket::open(&options).ok(),
             // Directory buckets have a different kind of ETag.
-            opaque_etags: kms || options.bucket.ends_with("--x-s3"),
+            opaque_etags: kms || is_directory(&options.bucket),
             location,
-            place: S3Options {
-                access_key: None,
-                secret_key: None,
-                session_token: None,
-                ..options
-            },
+            place: options,
             reached,
             bucket_seen: Arc::default(),
             unconditional: Arc::default(),
@@ -527,11 +517,24 @@ fn address(options: &S3Options, location: &str) -> Result<Address, StoreError> {
     })
 }
 
+/// What signs requests to a bucket.
+fn signing(options: &S3Options, region: String) -> Signing {
+    Signing {
+        credentials: options.credentials.clone(),
+        region,
+        service: match is_directory(&options.bucket) {
+            true => "s3express",
+            false => "s3",
+        },
+    }
+}
+
+/// Returns whether a bucket is a directory bucket, by its name.
+fn is_directory(bucket: &str) -> bool {
+    bucket.ends_with("--x-s3")
+}
+
 fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreError> {
-    let other = |detail: &str| StoreError::Other {
-        location: location.to_owned(),
-        detail: detail.to_owned(),
-    };
     let amazon = options
         .endpoint
         .as_deref()
@@ -542,18 +545,8 @@ fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreErr
         .root(&options.prefix)
         .region(&region)
         .endpoint(&endpoint);
-    match (&options.access_key, &options.secret_key) {
-        (Some(access), Some(secret)) => {
-            service = service
-                .access_key_id(access)
-                .secret_access_key(secret)
-                .session_token(options.session_token.as_deref().unwrap_or_default())
-                .disable_config_load()
-                .disable_ec2_metadata();
-        }
-        (None, None) => {}
-        _ => return Err(other("an access key and a secret key go together")),
-    }
+    // The transport signs.
+    service = service.skip_signature();
     let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
     if amazon || kms {
         // Servers that are known to support it check each part as it arrives.

@@ -2,7 +2,9 @@
 //! servers that implement it; an unknown code is judged by its HTTP status.
 
 use crate::StoreError;
+use crate::aws::CredentialError;
 use crate::error::EXPIRED;
+use crate::sign::between;
 use opendal::{Error, ErrorKind};
 use std::error::Error as _;
 use std::fmt;
@@ -81,6 +83,19 @@ impl Refusal {
                 | "BadDigest"
         );
         code || matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504)
+    }
+
+    /// Returns whether the keys were valid before.
+    pub(super) fn is_expired(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired"
+        )
+    }
+
+    /// Returns whether the keys may be the reason, and no reason is given.
+    pub(super) fn is_mute(&self) -> bool {
+        self.code.is_empty() && matches!(self.status, 400 | 401 | 403)
     }
 
     /// Returns whether the server does not support the conditions of the request.
@@ -180,6 +195,13 @@ pub(super) fn store_error(error: &Error, location: &str, key: &str) -> StoreErro
         let detail = detail.clone();
         return StoreError::Unreachable { location, detail };
     }
+    if let Some(error) = error
+        .source()
+        .and_then(|e| e.downcast_ref::<CredentialError>())
+    {
+        let error = error.clone();
+        return StoreError::NoCredentials { location, error };
+    }
     if error.source().is_some_and(|e| e.is::<Stopped>()) {
         return StoreError::Interrupted { location };
     }
@@ -188,9 +210,6 @@ pub(super) fn store_error(error: &Error, location: &str, key: &str) -> StoreErro
         Some(source) => format!("{}: {source}", error.message()),
         None => error.message().to_owned(),
     };
-    if detail.contains("credential") {
-        return StoreError::Credentials { location, detail };
-    }
     match error.kind() {
         ErrorKind::NotFound => StoreError::NotFound {
             location,
@@ -233,22 +252,6 @@ impl fmt::Display for Stopped {
 }
 
 impl std::error::Error for Stopped {}
-
-/// The text of the first element with this name, on one line.
-fn between(text: &str, name: &str) -> String {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    let content = text
-        .split_once(&open)
-        .and_then(|(_, rest)| rest.split_once(&close))
-        .map_or("", |(content, _)| content);
-    let content = content
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&apos;", "'")
-        .replace("&amp;", "&");
-    content.split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,10 @@
 use super::bucket::persist;
 use super::http::Http;
 use super::refusal::{refusal, store_error};
-use super::{S3Options, address, runtime, sign};
+use super::{S3Options, address};
 use crate::ending::Ending;
 use crate::{Exposure, ObjectInfo, StoreError};
+use crate::{runtime, sign};
 use http::{Method, Request, header};
 use opendal::{Buffer, HttpTransport};
 use std::sync::Arc;
@@ -43,10 +44,11 @@ impl Stranger {
 
     /// Tests the bucket, and `objects`, some that exist in it.
     pub(super) fn look(&self, objects: &[ObjectInfo]) -> Result<Exposure, StoreError> {
-        let http = Http::new(Arc::default(), self.stall).map_err(|detail| StoreError::Other {
-            location: self.location.clone(),
-            detail,
-        })?;
+        let http =
+            Http::new(Arc::default(), self.stall, None).map_err(|detail| StoreError::Other {
+                location: self.location.clone(),
+                detail,
+            })?;
         let prefix = sign::encode(self.prefix.as_bytes(), false);
         let list = format!("{}/?list-type=2&max-keys=1&prefix={prefix}", self.base);
         let url = |object: &ObjectInfo| {

@@ -2,12 +2,13 @@
 //! way. Nothing is visible until the last request succeeds. Any earlier failure also removes the
 //! parts that were sent.
 
+use super::S3Store;
 use super::confirm::{Sent, TICKET};
 use super::refusal::refusal;
-use super::runtime::within;
-use super::{S3Store, runtime};
 use crate::ending::interrupted;
 use crate::read::fill;
+use crate::runtime;
+use crate::runtime::within;
 use crate::{PutOptions, Receipt, StoreError};
 use bytes::Bytes;
 use opendal::{Metadata, Writer};

@@ -176,8 +176,8 @@ impl AsyncWrite for Prompt {
 
 #[cfg(test)]
 mod tests {
-    use super::super::runtime;
     use super::*;
+    use crate::runtime;
     use rustix::net::sockopt::{set_tcp_quickack, tcp_quickack};
     use std::future::poll_fn;
     use std::io::Write;

@@ -2,6 +2,7 @@
 //! failed upload leaves behind.
 
 use super::{Breaks, Noise, get, keys, moto, s3s};
+use lifeboat_store::aws::Credentials;
 use lifeboat_store::{PutOptions, S3Options, S3Store, Store, StoreError};
 use lifeboat_testkit::s3::{MotoServer, S3sServer};
 use std::io::Read;
@@ -52,13 +53,17 @@ fn wrong_keys_are_reported_as_credentials() {
     let (access, _) = memory.enforce(ALL);
     let stores = [
         s3s(&files, "bkt", |o| {
-            o.secret_key = Some("wrong-secret".into())
+            o.credentials = with_keys(&files.access_key, "wrong-secret")
         }),
-        s3s(&files, "bkt", |o| o.access_key = Some("nobody".into())),
+        s3s(&files, "bkt", |o| {
+            o.credentials = with_keys("nobody", &files.secret_key)
+        }),
         moto(&memory, "bkt", |o| {
-            o.access_key = Some("AKIANOBODYNOBODYNOBO".into())
+            o.credentials = with_keys("AKIANOBODYNOBODYNOBO", &memory.secret_key)
         }),
-        moto(&memory, "bkt", |o| o.access_key = Some(access)),
+        moto(&memory, "bkt", |o| {
+            o.credentials = with_keys(&access, &memory.secret_key)
+        }),
     ];
     for store in &stores {
         for error in every_error(store) {
@@ -71,6 +76,10 @@ fn wrong_keys_are_reported_as_credentials() {
     }
 }
 
+fn with_keys(access_key: &str, secret_key: &str) -> Credentials {
+    Credentials::given(access_key, secret_key, None)
+}
+
 const ALL: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 const READ: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
@@ -81,8 +90,7 @@ fn allowed(server: &MotoServer, policy: &str) -> S3Store {
     put(&moto(server, "bkt", |_| {}), "old", 10).unwrap();
     let (access, secret) = server.enforce(policy);
     moto(server, "bkt", |o| {
-        o.access_key = Some(access);
-        o.secret_key = Some(secret);
+        o.credentials = with_keys(&access, &secret);
     })
 }
 
@@ -115,8 +123,7 @@ fn an_unreachable_endpoint_is_reported_soon() {
         let store = S3Store::open(S3Options {
             bucket: "bkt".to_owned(),
             endpoint: Some(endpoint.clone()),
-            access_key: Some("a".to_owned()),
-            secret_key: Some("s".to_owned()),
+            credentials: with_keys("a", "s"),
             ..S3Options::default()
         })
         .unwrap();
@@ -241,8 +248,7 @@ fn child_in_a_misleading_environment() {
     let store = S3Store::open(S3Options {
         bucket: "bkt".to_owned(),
         endpoint: Some(endpoint),
-        access_key: Some("s3s-access".to_owned()),
-        secret_key: Some("s3s-secret".to_owned()),
+        credentials: with_keys("s3s-access", "s3s-secret"),
         ..S3Options::default()
     })
     .unwrap();
@@ -254,9 +260,7 @@ fn keys_are_never_shown() {
     let options = S3Options {
         bucket: "bkt".to_owned(),
         endpoint: Some("https://user:endpoint-secret@s3.example.org/".to_owned()),
-        access_key: Some("access-id".to_owned()),
-        secret_key: Some("very-secret".to_owned()),
-        session_token: Some("token-secret".to_owned()),
+        credentials: Credentials::given("access-id", "very-secret", Some("token-secret")),
         ..S3Options::default()
     };
     let shown = format!("{options:?}");

@@ -49,6 +49,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "sign",
             "transport",
             "http",
+            "aws",
             "archive",
             "servers",
             "sqlite",
@@ -57,7 +58,15 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     ),
     (
         "configuration",
-        &["config", "units", "discover", "given", "probe", "sftp"],
+        &[
+            "config",
+            "credentials",
+            "units",
+            "discover",
+            "given",
+            "probe",
+            "sftp",
+        ],
     ),
     (
         "points",

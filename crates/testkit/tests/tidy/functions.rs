@@ -15,7 +15,6 @@ pub const LONG: &[(&str, usize)] = &[
     ("crates/core/src/source/mariadb/examine.rs look", 83),
     ("crates/core/src/source/mariadb/stream.rs run_part", 87),
     ("crates/repository/src/tree/mod.rs write_node", 81),
-    ("crates/store/src/s3/http.rs fetch", 82),
     // Tests, and what is made for them.
     (
         "crates/cli/tests/it/bucket_stores.rs what_was_kept_long_enough_is_let_go_and_packs_with_it",

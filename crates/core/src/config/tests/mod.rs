@@ -156,7 +156,7 @@ fn everything_this_version_has_is_read() {
     };
     assert_eq!(
         s3.server.secret_key,
-        Reference::Env("BACKUP_S3_SECRET_KEY".into())
+        Some(Reference::Env("BACKUP_S3_SECRET_KEY".into()))
     );
     assert_eq!(config.store["disk"].compress, Compress::Zstd(9));
     let checks: Vec<_> = config.drill["weekly"]

@@ -207,7 +207,7 @@ pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
             let issue = Issue::refused(subject, "stores", message);
             issues
                 .push(issue.hint("mirror it into another bucket, of another account if possible"));
-        } else if from.server.access_key == to.server.access_key {
+        } else if from.server.has_same_credentials(&to.server) {
             let message = format!(
                 "source {source:?} and store {store:?} have the same access key: whoever gets hold of it can destroy the objects and their copies"
             );

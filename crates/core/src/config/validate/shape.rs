@@ -6,9 +6,9 @@ use crate::archive::AgeRecipients;
 use crate::compress::Compress;
 use crate::config::places::did_you_mean;
 use crate::config::{
-    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
-    FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config, ServerConfig,
-    SftpConfig, SignConfig, SourceKind, StoreConfig, StoreKind,
+    BucketConfig, BucketServer, Check, CheckConfig, CommandConfig, Config, DecryptConfig,
+    EncryptConfig, FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config,
+    ServerConfig, SftpConfig, SignConfig, SourceKind, StoreConfig, StoreKind,
 };
 use crate::kind::Kind;
 use crate::name::Name;
@@ -37,6 +37,7 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
 }
 
 fn bucket_source(subject: &str, bucket: &BucketConfig, issues: &mut Vec<Issue>) {
+    credentials(subject, &bucket.server, issues);
     if bucket.bucket.is_empty() || bucket.bucket.contains('/') {
         let message = format!("{:?} is no bucket", bucket.bucket);
         let issue = Issue::refused(subject, "bucket", message);
@@ -366,7 +367,48 @@ fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
     }
 }
 
+/// Refuses credentials of a bucket that contradict each other.
+fn credentials(subject: &str, server: &BucketServer, issues: &mut Vec<Issue>) {
+    let mut refuse = |key: &str, message: &str, hint: &str| {
+        issues.push(Issue::refused(subject, key, message.to_owned()).hint(hint.to_owned()));
+    };
+    let (access, secret) = (server.access_key.is_some(), server.secret_key.is_some());
+    if access != secret {
+        let (key, other) = match access {
+            true => ("secret_key", "access_key"),
+            false => ("access_key", "secret_key"),
+        };
+        let hint = "give both, or neither: then they are found where the AWS tools find them";
+        refuse(key, &format!("{other} is given without it"), hint);
+    }
+    if server.session_token.is_some() && !(access && secret) {
+        let hint = "give access_key and secret_key, too, or remove it";
+        refuse(
+            "session_token",
+            "it belongs to keys that are not given",
+            hint,
+        );
+    }
+    if server.profile.is_some() && (access || secret) {
+        let hint = "give the keys, or the profile that has them";
+        refuse("profile", "it is given beside keys", hint);
+    }
+    if server.external_id.is_some() && server.role_arn.is_none() {
+        refuse(
+            "external_id",
+            "nothing uses it",
+            "add role_arn, or remove it",
+        );
+    }
+    let role = server.role_arn.as_deref();
+    if role.is_some_and(|arn| !arn.starts_with("arn:") || !arn.contains(":role/")) {
+        let hint = "write arn:aws:iam::ACCOUNT:role/NAME";
+        refuse("role_arn", "this is not the name of a role", hint);
+    }
+}
+
 fn s3_store(subject: &str, s3: &S3Config, issues: &mut Vec<Issue>) {
+    credentials(subject, &s3.server, issues);
     if s3.bucket.is_empty() || s3.bucket.contains('/') {
         let issue = Issue::refused(subject, "bucket", invalid(&s3.bucket, "bucket"));
         issues.push(issue.hint("write its name alone; a path within it is its prefix"));

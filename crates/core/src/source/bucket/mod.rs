@@ -32,11 +32,11 @@ pub use put::BucketPlace;
 use super::{ArtifactSpec, CaptureContext, Captured, Live, Shape, Source};
 use crate::cancel::Cancel;
 use crate::config::BucketConfig;
-use crate::error::{Code, Error, Result};
+use crate::credentials;
+use crate::error::{Code, Error, Result, credential_hint};
 use crate::finding::{Finding, Severity};
 use crate::name::{Extension, Name};
-use crate::secret::{Reference, Scrubber};
-use crate::transport::resolve;
+use crate::secret::Scrubber;
 use lifeboat_store::bucket::Bucket;
 use lifeboat_store::{S3Options, StoreError};
 use std::io::Write;
@@ -53,24 +53,12 @@ pub fn is_pack(artifact: &str) -> bool {
 
 /// Opens the bucket of a source; no request is sent.
 pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
-    let resolve = |reference: &Reference| -> Result<String> {
-        let secret = resolve(reference)?;
-        scrubber.learn(&secret);
-        Ok(secret.expose_str()?.to_owned())
-    };
     let options = S3Options {
         bucket: config.bucket.clone(),
         prefix: config.prefix.clone().unwrap_or_default(),
         region: Some(config.server.region.clone()),
         endpoint: config.server.endpoint.clone(),
-        access_key: Some(resolve(&config.server.access_key)?),
-        secret_key: Some(resolve(&config.server.secret_key)?),
-        session_token: config
-            .server
-            .session_token
-            .as_ref()
-            .map(resolve)
-            .transpose()?,
+        credentials: credentials::of(&config.server, scrubber)?,
         virtual_host_style: config.server.virtual_host_style,
         ending: Cancel::current().ending(),
         ..S3Options::default()
@@ -95,6 +83,7 @@ pub fn source_error(error: StoreError) -> Error {
             Code::SourceDenied,
             "check access_key and secret_key of this source, and the clock of this host",
         ),
+        StoreError::NoCredentials { error, .. } => (Code::SourceDenied, credential_hint(error)),
         StoreError::Denied { .. } => (
             Code::SourceDenied,
             "let these credentials list the bucket and get its objects (s3:ListBucket, s3:GetObject, s3:GetObjectTagging), or set prefix to what they may see",

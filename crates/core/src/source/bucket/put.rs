@@ -82,6 +82,7 @@ impl BucketPlace {
 
 /// Converts an error of a bucket that is written to.
 fn target_error(error: StoreError) -> Error {
+    let keyless = matches!(error, StoreError::NoCredentials { .. });
     let error = Error::from(error);
     if error.code == Code::ObjectDamaged {
         return error;
@@ -90,7 +91,12 @@ fn target_error(error: StoreError) -> Error {
         code: Code::Target,
         ..error
     }
-    .hint("check that the bucket exists, and that these credentials may list, get and put there")
+    .hint(match keyless {
+        true => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or add access_key=REFERENCE&secret_key=REFERENCE to the URL"
+        }
+        false => "check that the bucket exists, and that these credentials may list, get and put there",
+    })
 }
 
 /// Puts every live object of a source into a bucket.

@@ -2,9 +2,10 @@
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
+use crate::runtime::within;
+use crate::s3::PAGE_OBJECTS;
 use crate::s3::refusal::stopped;
-use crate::s3::runtime::within;
-use crate::s3::{PAGE_OBJECTS, runtime, sign};
+use crate::{runtime, sign};
 use http::Method;
 use jiff::Timestamp;
 use std::sync::Arc;

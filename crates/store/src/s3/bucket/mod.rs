@@ -17,11 +17,11 @@ pub use put::Putting;
 
 use super::http::Http;
 use super::refusal::{refusal, store_error};
-use super::sign::{self, Parts, Signer};
-use super::{RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, S3Options, address, location, runtime};
+use super::{RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, S3Options, address, location, signing};
 use crate::StoreError;
 use crate::ending::{Ending, Wait};
 use crate::probe::jittered;
+use crate::{runtime, sign};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use opendal::{Buffer, HttpBody, HttpTransport};
@@ -37,17 +37,15 @@ pub struct Bucket {
 
 struct Inner {
     http: Http,
-    signer: Signer,
     /// The URL of the server: `https://host:port`.
     base: String,
-    host: String,
     /// The path of the bucket: `/bucket`, or empty if the host names the bucket.
     path: String,
     location: String,
     ending: Ending,
 }
 
-/// A request that is not signed yet.
+/// A request.
 #[derive(Clone, Default)]
 struct Ask {
     method: Method,
@@ -68,7 +66,7 @@ impl fmt::Debug for Bucket {
 
 impl Bucket {
     /// Prepares a client; no request is sent. The options' prefix is used for the location only:
-    /// keys here are complete. Both keys must be given.
+    /// keys here are complete.
     pub fn open(options: &S3Options) -> Result<Self, StoreError> {
         let location = location(options);
         let other = |detail: String| StoreError::Other {
@@ -76,22 +74,12 @@ impl Bucket {
             detail,
         };
         let at = address(options, &location)?;
-        let (Some(access_key), Some(secret_key)) = (&options.access_key, &options.secret_key)
-        else {
-            return Err(other("an access key and a secret key are needed".into()));
-        };
-        let http = Http::new(Arc::default(), options.stall).map_err(other)?;
+        let signing = signing(options, at.region.clone());
+        let http = Http::new(Arc::default(), options.stall, Some(signing)).map_err(other)?;
         Ok(Bucket {
             inner: Arc::new(Inner {
                 http,
-                signer: Signer {
-                    region: at.region,
-                    access_key: access_key.clone(),
-                    secret_key: secret_key.clone(),
-                    session_token: options.session_token.clone(),
-                },
                 base: format!("{}://{}", at.scheme, at.host),
-                host: at.host,
                 path: at.path,
                 location,
                 ending: options.ending.clone(),
@@ -130,7 +118,7 @@ impl Bucket {
 }
 
 impl Inner {
-    /// Signs and sends a request. An answer that is not a success is an error.
+    /// Sends a request. An answer that is not a success is an error.
     async fn send(&self, ask: &Ask) -> Result<Response<HttpBody>, opendal::Error> {
         let failed = |what: String| opendal::Error::new(opendal::ErrorKind::Unexpected, what);
         let mut path = self.path.clone();
@@ -151,16 +139,9 @@ impl Inner {
                 HeaderValue::from_bytes(value.as_bytes()).map_err(|e| failed(e.to_string()))?;
             headers.insert(name, value);
         }
-        let payload = sign::payload(&ask.body);
-        let parts = Parts {
-            method: &ask.method,
-            host: &self.host,
-            path: &path,
-            query: &query,
-            payload: &payload,
-        };
-        self.signer
-            .sign(&parts, &mut headers, jiff::Timestamp::now());
+        if let Ok(payload) = HeaderValue::from_str(&sign::payload(&ask.body)) {
+            headers.insert("x-amz-content-sha256", payload);
+        }
         let mut uri = format!("{}{path}", self.base);
         if !query.is_empty() {
             uri = format!("{uri}?{query}");

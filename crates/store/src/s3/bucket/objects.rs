@@ -2,8 +2,8 @@
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
+use crate::runtime::{self, within};
 use crate::s3::refusal::{refusal, stopped};
-use crate::s3::runtime::{self, within};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Method, header};

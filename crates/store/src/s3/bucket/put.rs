@@ -5,7 +5,7 @@ use super::{Ask, Bucket, xml};
 use crate::StoreError;
 use crate::ending::Wait;
 use crate::read::fill;
-use crate::s3::sign;
+use crate::sign;
 use bytes::Bytes;
 use http::Method;
 use std::collections::BTreeMap;

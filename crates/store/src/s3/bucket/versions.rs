@@ -4,7 +4,8 @@ use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
 use crate::listed::LISTED_MAX;
 use crate::past::{Standing, Version};
-use crate::s3::{PAGE_OBJECTS, runtime, sign};
+use crate::s3::PAGE_OBJECTS;
+use crate::{runtime, sign};
 use http::Method;
 use jiff::Timestamp;
 

@@ -1,0 +1,183 @@
+//! The places where the AWS tools find keys, in their order: the environment, a web identity, the
+//! profile, the container, the instance. Source: the reference guide of the AWS SDKs and tools,
+//! "Standardized credential providers".
+
+use super::{metadata, profile, sts};
+use lifeboat_store::aws::{CredentialError, Keys, Source};
+
+/// A role to assume with the keys that were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its name: `arn:aws:iam::123456789012:role/backup`.
+    pub arn: String,
+    /// What its owner wants to hear from those who may assume it.
+    pub external_id: Option<String>,
+    /// The name of the session, as it shows in logs there.
+    pub session: Option<String>,
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Keys that are known; then nothing else is looked at.
+    pub given: Option<Keys>,
+    /// The profile that has the keys; then nothing else is looked at.
+    pub profile: Option<String>,
+    /// The role to assume with them.
+    pub role: Option<Role>,
+    /// The region whose STS is asked.
+    pub region: String,
+}
+
+impl Source for Chain {
+    fn fetch(&self) -> Result<Keys, CredentialError> {
+        let keys = match &self.given {
+            Some(keys) => keys.clone(),
+            None => self.found()?,
+        };
+        match &self.role {
+            Some(role) => sts::assume(&keys, role, &self.region),
+            None => Ok(keys),
+        }
+    }
+
+    fn renews(&self) -> bool {
+        self.given.is_none() || self.role.is_some()
+    }
+}
+
+impl Chain {
+    fn found(&self) -> Result<Keys, CredentialError> {
+        let variable = &variable;
+        let profiles = profile::Profiles::read(variable);
+        if let Some(name) = &self.profile {
+            let keys = profiles?.keys(name, &self.region)?;
+            return keys.ok_or_else(|| CredentialError::Profile {
+                profile: name.clone(),
+                detail: "it has neither keys nor a source of them".to_owned(),
+            });
+        }
+        let mut looked = Vec::new();
+        match environment(variable)? {
+            Some(keys) => return Ok(keys),
+            None => looked.push("AWS_ACCESS_KEY_ID is not set".to_owned()),
+        }
+        if let Some(keys) = web_identity(variable, &self.region)? {
+            return Ok(keys);
+        }
+        looked.push("AWS_WEB_IDENTITY_TOKEN_FILE is not set".to_owned());
+        let profiles = profiles?;
+        let named = variable("AWS_PROFILE").filter(|name| !name.is_empty());
+        let name = named.clone().unwrap_or_else(|| "default".to_owned());
+        // A profile that somebody named must be there.
+        if named.is_some() || profiles.has(&name) {
+            if let Some(keys) = profiles.keys(&name, &self.region)? {
+                return Ok(keys);
+            }
+            looked.push(format!("profile {name} has no keys"));
+        } else {
+            looked.push(format!("no profile {name} in {}", profiles.places()));
+        }
+        match metadata::container(variable)? {
+            Some(keys) => return Ok(keys),
+            None => looked.push("no container names a service for them".to_owned()),
+        }
+        match metadata::instance(variable) {
+            Ok(Some(keys)) => return Ok(keys),
+            Ok(None) => looked.push("the metadata service is switched off".to_owned()),
+            Err(error) => looked.push(error.to_string()),
+        }
+        Err(CredentialError::Nowhere { looked })
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn environment(variable: Variable<'_>) -> Result<Option<Keys>, CredentialError> {
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let Some(access_key) = set("AWS_ACCESS_KEY_ID") else {
+        return Ok(None);
+    };
+    let Some(secret_key) = set("AWS_SECRET_ACCESS_KEY") else {
+        let looked = vec!["AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not".to_owned()];
+        return Err(CredentialError::Nowhere { looked });
+    };
+    Ok(Some(Keys {
+        access_key,
+        secret_key,
+        session_token: set("AWS_SESSION_TOKEN"),
+        expires: None,
+        from: "the environment".to_owned(),
+    }))
+}
+
+/// Keys for a role by the token of another system, as Kubernetes and CI runners give it.
+fn web_identity(variable: Variable<'_>, region: &str) -> Result<Option<Keys>, CredentialError> {
+    let Some(path) = variable("AWS_WEB_IDENTITY_TOKEN_FILE").filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let Some(arn) = variable("AWS_ROLE_ARN").filter(|arn| !arn.is_empty()) else {
+        let looked = "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not".to_owned();
+        return Err(CredentialError::Nowhere {
+            looked: vec![looked],
+        });
+    };
+    let role = Role {
+        arn,
+        external_id: None,
+        session: variable("AWS_ROLE_SESSION_NAME").filter(|name| !name.is_empty()),
+    };
+    by_token_file(&path, &role, region).map(Some)
+}
+
+/// Keys for a role by the token in a file, which is read anew each time: it is replaced before it
+/// expires.
+pub(super) fn by_token_file(
+    path: &str,
+    role: &Role,
+    region: &str,
+) -> Result<Keys, CredentialError> {
+    let token = std::fs::read_to_string(path).map_err(|error| CredentialError::Token {
+        path: path.to_owned(),
+        detail: error.to_string(),
+    })?;
+    sts::assume_with_token(&token, role, region)
+}
+
+/// Keys of the environment, the container or the instance, as a profile names them.
+pub(super) fn named(source: &str, profile: &str) -> Result<Keys, CredentialError> {
+    let variable = &variable;
+    let keys = match source {
+        "Environment" => environment(variable)?,
+        "EcsContainer" => metadata::container(variable)?,
+        "Ec2InstanceMetadata" => metadata::instance(variable)?,
+        _ => None,
+    };
+    keys.ok_or_else(|| CredentialError::Profile {
+        profile: profile.to_owned(),
+        detail: format!("its credential_source {source:?} has no keys"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_key_in_the_environment_is_an_error() {
+        let of = |set: &'static [(&str, &str)]| {
+            environment(&move |name: &str| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(of(&[]), Ok(None));
+        assert!(of(&[("AWS_ACCESS_KEY_ID", "a")]).is_err());
+        let keys = of(&[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
+        assert_eq!(keys.unwrap().unwrap().secret_key, "b");
+    }
+}
