@@ -27,8 +27,7 @@ use crate::status;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use crate::transport::resolve;
-use lifeboat_store::StoreError;
-use lifeboat_store::aws::Keys;
+use lifeboat_store::aws::{CredentialError, Keys};
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -352,7 +351,7 @@ fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option
 struct Whose {
     keys: Keys,
     /// What STS says; `None` for a server that is not Amazon's.
-    identity: Option<Identity>,
+    identity: Option<std::result::Result<Identity, CredentialError>>,
 }
 
 impl Whose {
@@ -364,40 +363,42 @@ impl Whose {
         let amazon = server.endpoint.as_deref();
         let amazon = amazon.is_none_or(|endpoint| endpoint.contains(".amazonaws.com"));
         let ask = amazon || std::env::var_os("AWS_ENDPOINT_URL_STS").is_some();
-        let identity = ask
-            .then(|| aws::identity(&keys, &server.region))
-            .transpose()
-            .map_err(|error| StoreError::NoCredentials {
-                location: "STS".to_owned(),
-                error,
-            })?;
+        let identity = ask.then(|| aws::identity(&keys, &server.region));
         Ok(Whose { keys, identity })
     }
 
     /// Returns whether whoever has the ones has the others. Sessions of a role have keys of their own.
     fn is_same(&self, other: &Self) -> bool {
-        let same = |one: &Identity, other: &Identity| one.principal() == other.principal();
-        let identities = self.identity.as_ref().zip(other.identity.as_ref());
+        let known = |whose: &Self| {
+            let identity = whose.identity.as_ref()?.as_ref().ok()?;
+            Some(identity.principal().to_owned())
+        };
         self.keys.access_key == other.keys.access_key
-            || identities.is_some_and(|(one, other)| same(one, other))
+            || known(self).is_some_and(|principal| known(other) == Some(principal))
     }
 }
 
 /// Reports whose credentials a store is reached with, where they are not simply given.
-fn whose(context: &Context, subject: &str, server: &BucketServer) -> Finding {
-    match Whose::of(context, server) {
+fn whose(context: &Context, subject: &str, server: &BucketServer) -> Option<Finding> {
+    Some(match Whose::of(context, server) {
+        Ok(Whose { identity: None, .. }) if server.access_key.is_some() => return None,
         Ok(Whose { keys, identity }) => {
             let from = &keys.from;
-            let text = match identity {
-                Some(Identity { account, arn }) => {
-                    format!("its credentials are those of {arn}, account {account}, from {from}")
-                }
-                None => format!("its credentials are from {from}"),
+            let (severity, text) = match identity {
+                Some(Ok(Identity { account, arn })) => (
+                    Severity::Ok,
+                    format!("its credentials are those of {arn}, account {account}, from {from}"),
+                ),
+                Some(Err(error)) => (
+                    Severity::Warning,
+                    format!("whose its credentials from {from} are is not known: {error}"),
+                ),
+                None => (Severity::Ok, format!("its credentials are from {from}")),
             };
-            finding(subject, Severity::Ok, text)
+            finding(subject, severity, text)
         }
         Err(error) => failed(subject, &error),
-    }
+    })
 }
 
 fn stores(context: &Context) -> Vec<Finding> {
@@ -421,7 +422,7 @@ fn stores(context: &Context) -> Vec<Finding> {
                 findings.push(finding(&subject, Severity::Ok, message));
                 findings.extend(exposure::examine(context, &subject, &store));
                 if let StoreKind::S3(s3) = &config.kind {
-                    findings.push(whose(context, &subject, &s3.server));
+                    findings.extend(whose(context, &subject, &s3.server));
                 }
                 findings.extend(open_to_others(&subject, config));
             }

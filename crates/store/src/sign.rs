@@ -1,5 +1,5 @@
-//! AWS Signature Version 4 in headers, over paths of any bytes: keys need not be text, and the path
-//! that is signed is exactly the path that is sent.
+//! AWS Signature Version 4 in headers, over paths of any bytes: keys need not be text. However a path or
+//! a query is percent-encoded, the one form of it that servers expect is signed.
 
 use crate::aws::Keys;
 use hmac::{Hmac, KeyInit, Mac};

@@ -140,10 +140,13 @@ impl Gate {
         let address = listener.local_addr().unwrap();
         let refused = Arc::new(Mutex::new(0));
         let count = Arc::clone(&refused);
+        // All connections together.
+        let pace = Arc::new(Mutex::new(bytes_per_second));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (issued, count) = (issued.clone(), Arc::clone(&count));
-                thread::spawn(move || pass(&stream, server, &issued, bytes_per_second, &count));
+                let pace = Arc::clone(&pace);
+                thread::spawn(move || pass(&stream, server, &issued, &pace, &count));
             }
         });
         Gate { address, refused }
@@ -165,7 +168,7 @@ fn pass(
     client: &TcpStream,
     server: SocketAddr,
     issued: &Issued,
-    bytes_per_second: u64,
+    pace: &Mutex<u64>,
     refused: &Mutex<usize>,
 ) -> Option<()> {
     let mut reader = BufReader::new(client);
@@ -215,7 +218,8 @@ fn pass(
             break;
         }
         upstream.write_all(&piece[..count]).ok()?;
-        let micros = count as u64 * 1_000_000 / bytes_per_second;
+        let pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let micros = count as u64 * 1_000_000 / *pace;
         thread::sleep(Duration::from_micros(micros));
     }
     let mut out = client;

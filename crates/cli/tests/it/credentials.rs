@@ -54,6 +54,11 @@ fn the_environment_has_them() {
         "its credentials are those of arn:aws:",
         "from the environment",
     ]);
+    app.env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1");
+    app.run(&["doctor"]).says(&[
+        "takes objects and gives them back",
+        "whose its credentials from the environment are is not known: STS at",
+    ]);
 }
 
 #[test]

@@ -40,10 +40,6 @@ impl Source for Chain {
             None => Ok(keys),
         }
     }
-
-    fn renews(&self) -> bool {
-        self.given.is_none() || self.role.is_some()
-    }
 }
 
 impl Chain {

@@ -50,9 +50,6 @@ impl fmt::Debug for Keys {
 pub trait Source: Send + Sync {
     /// Fetches keys; may take a while.
     fn fetch(&self) -> Result<Keys, CredentialError>;
-
-    /// Returns whether it may have others later.
-    fn renews(&self) -> bool;
 }
 
 /// Keys that are known.
@@ -61,10 +58,6 @@ struct Known(Keys);
 impl Source for Known {
     fn fetch(&self) -> Result<Keys, CredentialError> {
         Ok(self.0.clone())
-    }
-
-    fn renews(&self) -> bool {
-        false
     }
 }
 
@@ -155,22 +148,29 @@ impl Credentials {
         }
     }
 
-    /// A server said that keys which were held have expired. Returns whether others can be had.
-    pub(crate) fn expired(&self) -> bool {
-        let renews = self.0.source.renews();
-        self.0.expired.store(renews, Ordering::Relaxed);
-        renews
+    /// A server said that the keys have expired. Returns whether others can be had: only keys that were
+    /// given for a time are replaced by others.
+    pub(crate) async fn expired(&self) -> bool {
+        self.doubt(0).await
     }
 
     /// A server refused something without saying why, as in every answer to HEAD. Returns whether that may
     /// be since the keys have expired, and others can be had: they are not new.
     pub(crate) async fn may_have_expired(&self) -> bool {
+        self.doubt(NEW_SECONDS).await
+    }
+
+    /// Has keys fetched anew that are so many seconds old.
+    async fn doubt(&self, seconds: i64) -> bool {
         let held = self.0.held.lock().await;
-        let old = held.as_ref().is_some_and(|held| {
+        let renews = held.as_ref().is_some_and(|held| {
             let age = Timestamp::now().duration_since(held.fetched);
-            held.keys.expires.is_some() && age.as_secs() >= NEW_SECONDS
+            held.keys.expires.is_some() && age.as_secs() >= seconds
         });
-        old && self.expired()
+        if renews {
+            self.0.expired.store(true, Ordering::Relaxed);
+        }
+        renews
     }
 
     /// The keys to sign with now, for a caller that may wait.

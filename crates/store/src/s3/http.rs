@@ -201,7 +201,9 @@ impl Http {
         let text = String::from_utf8_lossy(&text);
         let refusal = Refusal::new(status.as_u16(), &text, region);
         let renews = match &self.signing {
-            Some(Signing { credentials, .. }) if refusal.is_expired() => credentials.expired(),
+            Some(Signing { credentials, .. }) if refusal.is_expired() => {
+                credentials.expired().await
+            }
             Some(Signing { credentials, .. }) if refusal.is_mute() => {
                 credentials.may_have_expired().await
             }
