@@ -1,5 +1,7 @@
 //! The credentials for a bucket: keys that the configuration names, or those that the AWS tools would
 //! use, and a role assumed with them.
+//!
+//! No service is asked here: that is done when a request is to be signed, and again before keys expire.
 
 use crate::aws::{Chain, Role};
 use crate::config::BucketServer;
@@ -16,13 +18,16 @@ pub fn of(server: &BucketServer, scrubber: &Scrubber) -> Result<Credentials> {
         Ok(secret.expose_str()?.to_owned())
     };
     let given = match (&server.access_key, &server.secret_key) {
-        (Some(access_key), Some(secret_key)) => Some(Keys {
-            access_key: named(access_key)?,
-            secret_key: named(secret_key)?,
-            session_token: server.session_token.as_ref().map(named).transpose()?,
-            expires: None,
-            from: "the configuration".to_owned(),
-        }),
+        (Some(access_key), Some(secret_key)) => {
+            let token = server.session_token.as_ref().map(named).transpose()?;
+            let (access_key, secret_key) = (named(access_key)?, named(secret_key)?);
+            Some(Keys::new(
+                access_key,
+                secret_key,
+                token,
+                "the configuration",
+            ))
+        }
         _ => None,
     };
     let role = server.role_arn.clone().map(|arn| Role {

@@ -1,14 +1,12 @@
 //! Checks every source, store, key and tool, and says what is unsafe and how to fix it.
 
+mod owners;
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
-use crate::aws::{self, Identity};
-use crate::cancel::Cancel;
 use crate::condition::ConditionKind;
-use crate::config::{BucketConfig, BucketServer, SourceKind, StoreConfig, StoreKind};
+use crate::config::{SourceKind, StoreConfig, StoreKind};
 use crate::context::Context;
-use crate::credentials;
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::finding::{Finding, Severity};
@@ -27,7 +25,7 @@ use crate::status;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use crate::transport::resolve;
-use lifeboat_store::aws::{CredentialError, Keys};
+use owners::Owners;
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -38,8 +36,9 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     findings.extend(state(context));
     findings.extend(keys(context));
     findings.extend(to_people(context));
-    findings.extend(sources(context));
-    findings.extend(stores(context));
+    let owners = Owners::of_stores(context);
+    findings.extend(sources(context, &owners));
+    findings.extend(stores(context, &owners));
     match survey::survey(context, false) {
         Ok(survey) => {
             findings.extend(missing(&survey));
@@ -222,7 +221,7 @@ fn to_people(context: &Context) -> Vec<Finding> {
     findings.collect()
 }
 
-fn sources(context: &Context) -> Vec<Finding> {
+fn sources(context: &Context, owners: &Owners) -> Vec<Finding> {
     let mut findings = Vec::new();
     let scratch = match scratch::Directory::create(&context.state.scratch(), "doctor") {
         Ok(scratch) => scratch,
@@ -239,7 +238,7 @@ fn sources(context: &Context) -> Vec<Finding> {
         let subject = format!("source.{name}");
         context.reporter.step(&subject, None);
         if let SourceKind::Bucket(bucket) = &config.kind {
-            findings.extend(shared_key(context, &subject, bucket));
+            findings.extend(owners.shared(context, &subject, bucket));
         }
         findings.extend(set_aside(&subject, &config.kind, &told));
         match source::open(&config.kind) {
@@ -325,83 +324,7 @@ fn set_aside(subject: &str, kind: &SourceKind, told: &[Leftover]) -> Vec<Finding
     findings.collect()
 }
 
-/// Reports a bucket and a store that use the same credentials under whatever names.
-fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
-    let own = Whose::of(context, &bucket.server).ok()?;
-    let mut stores = context.config.store.iter();
-    let (name, _) = stores.find(|(_, store)| match &store.kind {
-        StoreKind::S3(s3) => {
-            Whose::of(context, &s3.server).is_ok_and(|theirs| theirs.is_same(&own))
-        }
-        _ => false,
-    })?;
-    Some(Finding {
-        hint: Some("give the source a key that may only list and get".into()),
-        ..finding(
-            subject,
-            Severity::Warning,
-            format!(
-                "store {name} has the same credentials: whoever gets hold of them can destroy the objects and their copies"
-            ),
-        )
-    })
-}
-
-/// Whose credentials a bucket is reached with.
-struct Whose {
-    keys: Keys,
-    /// What STS says; `None` for a server that is not Amazon's.
-    identity: Option<std::result::Result<Identity, CredentialError>>,
-}
-
-impl Whose {
-    fn of(context: &Context, server: &BucketServer) -> Result<Self> {
-        let ending = Cancel::current().ending();
-        let credentials = credentials::of(server, &context.scrubber)?;
-        let keys = credentials.keys(&ending)?;
-        // Another server has users of its own, and these keys are no business of Amazon's.
-        let amazon = server.endpoint.as_deref();
-        let amazon = amazon.is_none_or(|endpoint| endpoint.contains(".amazonaws.com"));
-        let ask = amazon || std::env::var_os("AWS_ENDPOINT_URL_STS").is_some();
-        let identity = ask.then(|| aws::identity(&keys, &server.region));
-        Ok(Whose { keys, identity })
-    }
-
-    /// Returns whether whoever has the ones has the others. Sessions of a role have keys of their own.
-    fn is_same(&self, other: &Self) -> bool {
-        let known = |whose: &Self| {
-            let identity = whose.identity.as_ref()?.as_ref().ok()?;
-            Some(identity.principal().to_owned())
-        };
-        self.keys.access_key == other.keys.access_key
-            || known(self).is_some_and(|principal| known(other) == Some(principal))
-    }
-}
-
-/// Reports whose credentials a store is reached with, where they are not simply given.
-fn whose(context: &Context, subject: &str, server: &BucketServer) -> Option<Finding> {
-    Some(match Whose::of(context, server) {
-        Ok(Whose { identity: None, .. }) if server.access_key.is_some() => return None,
-        Ok(Whose { keys, identity }) => {
-            let from = &keys.from;
-            let (severity, text) = match identity {
-                Some(Ok(Identity { account, arn })) => (
-                    Severity::Ok,
-                    format!("its credentials are those of {arn}, account {account}, from {from}"),
-                ),
-                Some(Err(error)) => (
-                    Severity::Warning,
-                    format!("whose its credentials from {from} are is not known: {error}"),
-                ),
-                None => (Severity::Ok, format!("its credentials are from {from}")),
-            };
-            finding(subject, severity, text)
-        }
-        Err(error) => failed(subject, &error),
-    })
-}
-
-fn stores(context: &Context) -> Vec<Finding> {
+fn stores(context: &Context, owners: &Owners) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, config) in &context.config.store {
         let subject = format!("store.{name}");
@@ -421,9 +344,7 @@ fn stores(context: &Context) -> Vec<Finding> {
                 );
                 findings.push(finding(&subject, Severity::Ok, message));
                 findings.extend(exposure::examine(context, &subject, &store));
-                if let StoreKind::S3(s3) = &config.kind {
-                    findings.extend(whose(context, &subject, &s3.server));
-                }
+                findings.extend(owners.of_store(&subject, name));
                 findings.extend(open_to_others(&subject, config));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),

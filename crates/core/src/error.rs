@@ -401,6 +401,7 @@ pub(crate) fn credential_hint(error: &CredentialError) -> &'static str {
             "let the trust policy of the role name who assumes it, with the external id if it asks for one"
         }
         CredentialError::Refused { .. } => "get new keys, or check the clock of this host",
+        CredentialError::Odd { .. } => "look for a blank or an end of line within them",
         _ => {
             "check that this host can reach it; give the keys themselves if it is not meant to be there"
         }

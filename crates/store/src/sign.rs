@@ -3,7 +3,7 @@
 
 use crate::aws::Keys;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
@@ -24,7 +24,7 @@ pub struct Call<'a> {
     pub service: &'a str,
     /// The method: `POST`.
     pub method: Method,
-    /// The host, with the port unless it is the default.
+    /// The host, as [`host_of`] says it.
     pub host: &'a str,
     /// The path.
     pub path: &'a str,
@@ -62,6 +62,16 @@ pub fn signed(call: &Call<'_>, keys: &Keys, now: Timestamp) -> Vec<(&'static str
         Some((name, value.to_owned()))
     });
     added.collect()
+}
+
+/// The host of a URL as it stands in the header that is signed: with the port, unless it is the default.
+pub fn host_of(uri: &Uri) -> &str {
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let port = match uri.scheme_str() {
+        Some("https") => ":443",
+        _ => ":80",
+    };
+    host.strip_suffix(port).unwrap_or(host)
 }
 
 /// The body of a request whose bytes are not signed.
@@ -200,7 +210,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Percent-encodes everything but unreserved characters; slashes stay if `slashes` is set.
-pub fn encode(bytes: &[u8], slashes: bool) -> String {
+pub(crate) fn encode(bytes: &[u8], slashes: bool) -> String {
     let mut text = String::with_capacity(bytes.len() + 8);
     for byte in bytes {
         match byte {
@@ -265,13 +275,8 @@ mod tests {
     /// The example "GET Object" of the Amazon S3 API reference, "Authenticating Requests".
     #[test]
     fn the_reference_example_is_signed_correctly() {
-        let keys = Keys {
-            access_key: "AKIAIOSFODNN7EXAMPLE".into(),
-            secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
-            session_token: None,
-            expires: None,
-            from: String::new(),
-        };
+        let secret_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let keys = Keys::new("AKIAIOSFODNN7EXAMPLE", secret_key, None, "");
         let mut headers = HeaderMap::new();
         headers.insert("range", HeaderValue::from_static("bytes=0-9"));
         let parts = Parts {
@@ -302,6 +307,19 @@ mod tests {
             "a=x%2Fy&b=2&c=%2B&uploads="
         );
         assert_eq!(encode(&decode_part("/a(b)+%7e"), true), "/a%28b%29%2B~");
+    }
+
+    #[test]
+    fn the_default_port_is_not_signed() {
+        for (url, host) in [
+            ("https://s3.example.org:443/b", "s3.example.org"),
+            ("http://s3.example.org:80/b", "s3.example.org"),
+            ("https://s3.example.org:80/b", "s3.example.org:80"),
+            ("http://[::1]:9000/b", "[::1]:9000"),
+            ("http://127.0.0.1/b", "127.0.0.1"),
+        ] {
+            assert_eq!(host_of(&url.parse().unwrap()), host);
+        }
     }
 
     #[test]

@@ -507,7 +507,7 @@ fn a_bucket_is_not_mirrored_into_itself() {
     live.app
         .configure(&configuration(&live.proxy.endpoint(), &store));
     let warned = live.app.run(&["config", "check"]).to_string();
-    assert!(warned.contains("the same access key"), "{warned}");
+    assert!(warned.contains("the same credentials"), "{warned}");
     let mut app = live.app;
     app.edit(
         "access_key = \"env:LIVE_ACCESS\"\nsecret_key = \"env:C\"",

@@ -57,7 +57,7 @@ fn the_environment_has_them() {
     app.env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1");
     app.run(&["doctor"]).says(&[
         "takes objects and gives them back",
-        "whose its credentials from the environment are is not known: STS at",
+        "it is not known whose its credentials from the environment are: STS: ",
     ]);
 }
 
@@ -147,7 +147,7 @@ fn where_there_are_none_each_place_that_was_looked_at_is_told() {
     app.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", url);
     let began = std::time::Instant::now();
     app.refuses(1, "store", &["backup"])
-        .names(&["the instance's metadata service", "http://127.0.0.1"]);
+        .names(&["the instance's metadata service", "did not answer"]);
     assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
 }
 

@@ -2,7 +2,8 @@
 //! profile, the container, the instance. Source: the reference guide of the AWS SDKs and tools,
 //! "Standardized credential providers".
 
-use super::{metadata, profile, sts};
+use super::profile::Profiles;
+use super::{Variable, metadata, sts, variable};
 use lifeboat_store::aws::{CredentialError, Keys, Source};
 
 /// A role to assume with the keys that were found.
@@ -44,10 +45,9 @@ impl Source for Chain {
 
 impl Chain {
     fn found(&self) -> Result<Keys, CredentialError> {
-        let variable = &variable;
-        let profiles = profile::Profiles::read(variable);
+        let variable: Variable<'_> = &variable;
         if let Some(name) = &self.profile {
-            let keys = profiles?.keys(name, &self.region)?;
+            let keys = Profiles::read(variable)?.keys(name, &self.region)?;
             return keys.ok_or_else(|| CredentialError::Profile {
                 profile: name.clone(),
                 detail: "it has neither keys nor a source of them".to_owned(),
@@ -62,8 +62,8 @@ impl Chain {
             return Ok(keys);
         }
         looked.push("AWS_WEB_IDENTITY_TOKEN_FILE is not set".to_owned());
-        let profiles = profiles?;
-        let named = variable("AWS_PROFILE").filter(|name| !name.is_empty());
+        let profiles = Profiles::read(variable)?;
+        let named = variable("AWS_PROFILE");
         let name = named.clone().unwrap_or_else(|| "default".to_owned());
         // A profile that somebody named must be there.
         if named.is_some() || profiles.has(&name) {
@@ -87,36 +87,25 @@ impl Chain {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
-
 fn environment(variable: Variable<'_>) -> Result<Option<Keys>, CredentialError> {
-    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-    let Some(access_key) = set("AWS_ACCESS_KEY_ID") else {
+    let Some(access_key) = variable("AWS_ACCESS_KEY_ID") else {
         return Ok(None);
     };
-    let Some(secret_key) = set("AWS_SECRET_ACCESS_KEY") else {
+    let Some(secret_key) = variable("AWS_SECRET_ACCESS_KEY") else {
         let looked = vec!["AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not".to_owned()];
         return Err(CredentialError::Nowhere { looked });
     };
-    Ok(Some(Keys {
-        access_key,
-        secret_key,
-        session_token: set("AWS_SESSION_TOKEN"),
-        expires: None,
-        from: "the environment".to_owned(),
-    }))
+    let token = variable("AWS_SESSION_TOKEN");
+    let keys = Keys::new(access_key, secret_key, token, "the environment");
+    Ok(Some(keys))
 }
 
 /// Keys for a role by the token of another system, as Kubernetes and CI runners give it.
 fn web_identity(variable: Variable<'_>, region: &str) -> Result<Option<Keys>, CredentialError> {
-    let Some(path) = variable("AWS_WEB_IDENTITY_TOKEN_FILE").filter(|path| !path.is_empty()) else {
+    let Some(path) = variable("AWS_WEB_IDENTITY_TOKEN_FILE") else {
         return Ok(None);
     };
-    let Some(arn) = variable("AWS_ROLE_ARN").filter(|arn| !arn.is_empty()) else {
+    let Some(arn) = variable("AWS_ROLE_ARN") else {
         let looked = "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not".to_owned();
         return Err(CredentialError::Nowhere {
             looked: vec![looked],
@@ -125,7 +114,7 @@ fn web_identity(variable: Variable<'_>, region: &str) -> Result<Option<Keys>, Cr
     let role = Role {
         arn,
         external_id: None,
-        session: variable("AWS_ROLE_SESSION_NAME").filter(|name| !name.is_empty()),
+        session: variable("AWS_ROLE_SESSION_NAME"),
     };
     by_token_file(&path, &role, region).map(Some)
 }
@@ -146,7 +135,7 @@ pub(super) fn by_token_file(
 
 /// Keys of the environment, the container or the instance, as a profile names them.
 pub(super) fn named(source: &str, profile: &str) -> Result<Keys, CredentialError> {
-    let variable = &variable;
+    let variable: Variable<'_> = &variable;
     let keys = match source {
         "Environment" => environment(variable)?,
         "EcsContainer" => metadata::container(variable)?,

@@ -1,6 +1,7 @@
 //! Keys that the container or the instance gives to what runs in it. Source: the user guides of the
 //! AWS SDKs, "Container credential provider" and "IMDS credential provider".
 
+use super::Variable;
 use super::service::{Ask, Service};
 use crate::http::{Answer, Method, is_loopback};
 use jiff::Timestamp;
@@ -53,17 +54,16 @@ impl Given {
 }
 
 /// The keys of the container, if its environment names a service for them.
-pub(super) fn container(
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<Keys>, CredentialError> {
+pub(super) fn container(variable: Variable<'_>) -> Result<Option<Keys>, CredentialError> {
     let relative = variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
     let relative = relative.map(|path| format!("{CONTAINER_HOST}{path}"));
     let Some(url) = relative.or_else(|| variable("AWS_CONTAINER_CREDENTIALS_FULL_URI")) else {
         return Ok(None);
     };
     if !may_have_token(&url) {
-        let detail = "it is neither https nor an address of this host or of Amazon's containers";
-        return Err(CONTAINER.error(&url, detail));
+        let detail =
+            "its URL is neither https nor an address of this host or of Amazon's containers";
+        return Err(CONTAINER.error(detail));
     }
     let file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
     let token = match file {
@@ -78,7 +78,7 @@ pub(super) fn container(
         ask.headers.push(("authorization", token.trim().to_owned()));
     }
     let answer = CONTAINER.ask(ask)?;
-    let given: Given = parsed(&CONTAINER, &url, &answer)?;
+    let given = parsed(&CONTAINER, &answer)?;
     Ok(Some(given.into_keys("the container".to_owned())))
 }
 
@@ -97,9 +97,7 @@ fn may_have_token(url: &str) -> bool {
 }
 
 /// The keys of the role of the instance that this runs on; `None` if that is switched off.
-pub(super) fn instance(
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<Keys>, CredentialError> {
+pub(super) fn instance(variable: Variable<'_>) -> Result<Option<Keys>, CredentialError> {
     let is_off = variable("AWS_EC2_METADATA_DISABLED");
     if is_off.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(None);
@@ -116,18 +114,18 @@ pub(super) fn instance(
         )],
         ..Ask::get(&url)
     };
-    let token = INSTANCE.text(&url, &INSTANCE.ask(ask)?)?;
+    let token = INSTANCE.text(&INSTANCE.ask(ask)?)?;
     let token = token.trim();
     let roles = format!("{host}/latest/meta-data/iam/security-credentials/");
     let answer = INSTANCE.ask(with_token(&roles, token))?;
-    let names = INSTANCE.text(&roles, &answer)?;
+    let names = INSTANCE.text(&answer)?;
     let role = names.lines().next().unwrap_or_default().trim();
     if role.is_empty() {
-        return Err(INSTANCE.error(&roles, "the instance has no role"));
+        return Err(INSTANCE.error("the instance has no role"));
     }
     let url = format!("{roles}{role}");
     let answer = INSTANCE.ask(with_token(&url, token))?;
-    let given: Given = parsed(&INSTANCE, &url, &answer)?;
+    let given = parsed(&INSTANCE, &answer)?;
     Ok(Some(given.into_keys(format!("the instance, role {role}"))))
 }
 
@@ -138,11 +136,11 @@ fn with_token<'a>(url: &'a str, token: &str) -> Ask<'a> {
     ask
 }
 
-fn parsed(service: &Service, url: &str, answer: &Answer) -> Result<Given, CredentialError> {
-    let text = service.text(url, answer)?;
+fn parsed(service: &Service, answer: &Answer) -> Result<Given, CredentialError> {
+    let text = service.text(answer)?;
     // The text is not quoted: it may hold keys.
     serde_json::from_str(&text)
-        .map_err(|error| service.error(url, format!("its answer has no keys: {error}")))
+        .map_err(|error| service.error(format!("its answer has no keys: {error}")))
 }
 
 #[cfg(test)]

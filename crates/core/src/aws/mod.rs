@@ -11,3 +11,12 @@ mod sts;
 
 pub use chain::{Chain, Role};
 pub use sts::{Identity, identity};
+
+/// Asks for a variable of the environment.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A variable of this process's environment that is set, and not to nothing.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok();
+    value.filter(|value| !value.trim().is_empty())
+}

@@ -3,7 +3,7 @@
 
 use super::chain::{self, Role};
 use super::metadata::Given;
-use super::sts;
+use super::{Variable, sts};
 use crate::transport::{Command, Transport};
 use lifeboat_store::aws::{CredentialError, Keys};
 use serde::Deserialize;
@@ -23,12 +23,11 @@ pub(super) struct Profiles {
 
 impl Profiles {
     /// Reads both files. One that does not exist has no profiles.
-    pub(super) fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, CredentialError> {
-        let home = variable("HOME").filter(|home| !home.is_empty());
+    pub(super) fn read(variable: Variable<'_>) -> Result<Self, CredentialError> {
+        let home = variable("HOME");
         let place = |name: &str, file: &str| {
-            let given = variable(name).filter(|path| !path.is_empty());
             let usual = || home.as_ref().map(|home| format!("{home}/.aws/{file}"));
-            given.or_else(usual)
+            variable(name).or_else(usual)
         };
         let mut found = Profiles {
             profiles: BTreeMap::new(),
@@ -101,100 +100,115 @@ impl Profiles {
     }
 
     /// The keys of a profile; `None` if it says nothing of any.
-    pub(super) fn keys(&self, name: &str, region: &str) -> Result<Option<Keys>, CredentialError> {
+    pub(super) fn keys(&self, name: &str, region: &str) -> Fetched {
         self.follow(name, region, 0)
     }
 
     fn follow(&self, name: &str, region: &str, steps: usize) -> Fetched {
-        let wrong = |detail: String| CredentialError::Profile {
-            profile: name.to_owned(),
-            detail,
+        let wrong = |detail: String| Err(wrong(name, detail));
+        let Some(settings) = self.profiles.get(name) else {
+            return wrong(format!("it is not in {}", self.places()));
         };
+        let profile = Profile { name, settings };
         if steps > STEPS_MAX {
-            return Err(wrong(
-                "its source_profile leads round in a circle".to_owned(),
-            ));
+            return wrong("its source_profile leads round in a circle".to_owned());
         }
-        let settings = self.profiles.get(name);
-        let settings = settings.ok_or_else(|| wrong(format!("it is not in {}", self.places())))?;
-        let of = |key: &str| settings.get(key).filter(|value| !value.is_empty());
-        if let Some(arn) = of("role_arn") {
-            let role = Role {
-                arn: arn.clone(),
-                external_id: of("external_id").cloned(),
-                session: of("role_session_name").cloned(),
-            };
-            return self.of_role(name, settings, &role, region, steps).map(Some);
+        if let Some(role) = profile.role() {
+            return self.of_role(&profile, &role, region, steps).map(Some);
         }
-        if let Some(keys) = given(name, settings)? {
+        if let Some(keys) = profile.keys()? {
             return Ok(Some(keys));
         }
-        if let Some(line) = of("credential_process") {
+        if let Some(line) = profile.get("credential_process") {
             return from_program(name, line).map(Some);
         }
-        if of("sso_session").or(of("sso_start_url")).is_some() {
-            return Err(wrong(format!(
+        match profile.get("sso_session").or(profile.get("sso_start_url")) {
+            Some(_) => wrong(format!(
                 "it logs in with a browser; let it have the keys by credential_process = aws configure export-credentials --profile {name}"
-            )));
+            )),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     /// The keys of a role that a profile names, from the source that it names.
     fn of_role(
         &self,
-        name: &str,
-        settings: &Settings,
+        profile: &Profile<'_>,
         role: &Role,
         region: &str,
         steps: usize,
     ) -> Result<Keys, CredentialError> {
-        let of = |key: &str| settings.get(key).filter(|value| !value.is_empty());
-        let wrong = |detail: String| CredentialError::Profile {
-            profile: name.to_owned(),
-            detail,
-        };
-        if of("mfa_serial").is_some() {
+        let wrong = |detail: &str| wrong(profile.name, detail.to_owned());
+        if profile.get("mfa_serial").is_some() {
             let detail = "its role asks for a code of a person, who is not there (mfa_serial)";
-            return Err(wrong(detail.to_owned()));
+            return Err(wrong(detail));
         }
-        if let Some(path) = of("web_identity_token_file") {
+        if let Some(path) = profile.get("web_identity_token_file") {
             return chain::by_token_file(path, role, region);
         }
-        let base = match (of("source_profile"), of("credential_source")) {
+        let base = match (
+            profile.get("source_profile"),
+            profile.get("credential_source"),
+        ) {
             // A profile may be its own source, for the keys beside its role.
-            (Some(source), None) if source == name => given(name, settings)?,
+            (Some(source), None) if source == profile.name => profile.keys()?,
             (Some(source), None) => self.follow(source, region, steps + 1)?,
-            (None, Some(source)) => Some(chain::named(source, name)?),
+            (None, Some(source)) => Some(chain::named(source, profile.name)?),
             _ => {
                 let detail = "role_arn needs source_profile or credential_source, one of them";
-                return Err(wrong(detail.to_owned()));
+                return Err(wrong(detail));
             }
         };
-        let base = base.ok_or_else(|| wrong("its source_profile has no keys".to_owned()))?;
+        let base = base.ok_or_else(|| wrong("its source_profile has no keys"))?;
         sts::assume(&base, role, region)
     }
 }
 
-/// The keys that a profile holds itself.
-fn given(name: &str, settings: &Settings) -> Result<Option<Keys>, CredentialError> {
-    let of = |key: &str| settings.get(key).filter(|value| !value.is_empty()).cloned();
-    match (of("aws_access_key_id"), of("aws_secret_access_key")) {
-        (Some(access_key), Some(secret_key)) => Ok(Some(Keys {
-            access_key,
-            secret_key,
-            session_token: of("aws_session_token"),
-            expires: None,
-            from: format!("profile {name}"),
-        })),
-        (None, None) => Ok(None),
-        (access, _) => Err(CredentialError::Profile {
-            profile: name.to_owned(),
-            detail: match access {
-                Some(_) => "it has aws_access_key_id, and no aws_secret_access_key".to_owned(),
-                None => "it has aws_secret_access_key, and no aws_access_key_id".to_owned(),
-            },
-        }),
+fn wrong(profile: &str, detail: String) -> CredentialError {
+    let profile = profile.to_owned();
+    CredentialError::Profile { profile, detail }
+}
+
+/// One profile.
+struct Profile<'p> {
+    name: &'p str,
+    settings: &'p Settings,
+}
+
+impl Profile<'_> {
+    /// A setting that is not empty.
+    fn get(&self, key: &str) -> Option<&str> {
+        let value = self.settings.get(key).map(String::as_str);
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// The role that it is for.
+    fn role(&self) -> Option<Role> {
+        let get = |key| self.get(key).map(str::to_owned);
+        Some(Role {
+            arn: get("role_arn")?,
+            external_id: get("external_id"),
+            session: get("role_session_name"),
+        })
+    }
+
+    /// The keys that it holds itself.
+    fn keys(&self) -> Fetched {
+        let (access, secret) = (
+            self.get("aws_access_key_id"),
+            self.get("aws_secret_access_key"),
+        );
+        let lacks = match (access, secret) {
+            (Some(access), Some(secret)) => {
+                let token = self.get("aws_session_token").map(str::to_owned);
+                let from = format!("profile {}", self.name);
+                return Ok(Some(Keys::new(access, secret, token, from)));
+            }
+            (None, None) => return Ok(None),
+            (Some(_), None) => "it has aws_access_key_id, and no aws_secret_access_key",
+            (None, Some(_)) => "it has aws_secret_access_key, and no aws_access_key_id",
+        };
+        Err(wrong(self.name, lacks.to_owned()))
     }
 }
 
@@ -248,7 +262,7 @@ mod tests {
         profiles
     }
 
-    fn keys(profiles: &Profiles, name: &str) -> Result<Option<Keys>, CredentialError> {
+    fn keys(profiles: &Profiles, name: &str) -> Fetched {
         profiles.keys(name, "eu-west-1")
     }
 

@@ -37,17 +37,17 @@ impl<'a> Ask<'a> {
 }
 
 impl Service {
-    pub(super) fn error(&self, url: &str, detail: impl Into<String>) -> CredentialError {
+    pub(super) fn error(&self, detail: impl Into<String>) -> CredentialError {
         CredentialError::Service {
             service: self.name,
-            url: url.to_owned(),
             detail: detail.into(),
         }
     }
 
     /// Asks, a few times where nothing answers or the service is busy. An answer of any status is one.
     pub(super) fn ask(&self, ask: Ask<'_>) -> Result<Answer, CredentialError> {
-        let url = Url::parse(ask.url).ok_or_else(|| self.error(ask.url, "this is no URL"))?;
+        let url =
+            Url::parse(ask.url).ok_or_else(|| self.error("what is given for it is no URL"))?;
         let secret = |text: String| Value::Secret("", Secret::new(text.into_bytes()));
         let headers = ask.headers.into_iter();
         let request = Request {
@@ -68,7 +68,7 @@ impl Service {
                 Err(_) => true,
             };
             if !busy || attempt >= self.attempts {
-                return answer.map_err(|error| self.error(ask.url, error.to_string()));
+                return answer.map_err(|error| self.error(error.to_string()));
             }
             sleep(Duration::from_millis(200 << attempt));
             attempt += 1;
@@ -76,10 +76,10 @@ impl Service {
     }
 
     /// The text of an answer that is a success.
-    pub(super) fn text(&self, url: &str, answer: &Answer) -> Result<String, CredentialError> {
+    pub(super) fn text(&self, answer: &Answer) -> Result<String, CredentialError> {
         match answer.status {
             200..300 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
-            status => Err(self.error(url, format!("status {status}"))),
+            status => Err(self.error(format!("it answers with status {status}"))),
         }
     }
 }

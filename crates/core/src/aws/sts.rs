@@ -1,11 +1,12 @@
 //! Amazon's Security Token Service: keys for a role, and whose keys these are. Source: the API
 //! reference of AWS STS, version 2011-06-15.
 
-use super::Role;
 use super::service::{Ask, Service};
+use super::{Role, Variable, variable};
 use crate::http::{Answer, Method};
+use crate::percent;
 use jiff::Timestamp;
-use lifeboat_store::aws::{Call, CredentialError, Keys, between, encode, signed};
+use lifeboat_store::aws::{Call, CredentialError, Keys, between, host_of, signed};
 use std::time::Duration;
 use ureq::http::{self, Uri};
 
@@ -40,9 +41,8 @@ impl Identity {
 }
 
 /// The URL of STS in a region.
-fn endpoint(region: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
+fn endpoint(region: &str, variable: Variable<'_>) -> String {
     let own = variable("AWS_ENDPOINT_URL_STS").or_else(|| variable("AWS_ENDPOINT_URL"));
-    let own = own.filter(|url| !url.is_empty());
     own.unwrap_or_else(|| match region.starts_with("cn-") {
         true => format!("https://sts.{region}.amazonaws.com.cn"),
         false => format!("https://sts.{region}.amazonaws.com"),
@@ -142,19 +142,13 @@ fn call(
     region: &str,
     keys: Option<&Keys>,
 ) -> Result<Answer, CredentialError> {
-    let url = endpoint(region, &|name| std::env::var(name).ok());
-    let no_url = || STS.error(&url, "this is no URL");
-    let uri: Uri = url.parse().map_err(|_| no_url())?;
-    let host = uri.authority().ok_or_else(no_url)?.as_str();
-    let path = if uri.path().is_empty() {
-        "/"
-    } else {
-        uri.path()
-    };
-    let pairs = form.iter().map(|(name, value)| {
-        let value = encode(value.as_bytes(), false);
-        format!("{name}={value}")
-    });
+    let url = endpoint(region, &variable);
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| STS.error("what is given for it is no URL"))?;
+    let pairs = form
+        .iter()
+        .map(|(name, value)| format!("{name}={}", percent::encode(value)));
     let body = pairs.collect::<Vec<_>>().join("&").into_bytes();
     let kind = "application/x-www-form-urlencoded; charset=utf-8".to_owned();
     let mut headers = vec![("content-type", kind)];
@@ -163,8 +157,8 @@ fn call(
             region,
             service: "sts",
             method: http::Method::POST,
-            host,
-            path,
+            host: host_of(&uri),
+            path: uri.path(),
             headers: &headers,
             body: &body,
         };

@@ -202,8 +202,9 @@ impl BucketUrl {
             (self.reference("access_key")?, self.reference("secret_key")?)
         {
             (config.server.access_key, config.server.secret_key) = (Some(access), Some(secret));
-            (config.server.profile, config.server.role_arn) = (None, None);
             config.server.session_token = None;
+            config.server.profile = None;
+            (config.server.role_arn, config.server.external_id) = (None, None);
         }
         Ok(config)
     }

@@ -1,6 +1,7 @@
 //! Why there are no credentials, as facts; the caller turns them into sentences.
 
-/// The reason why no keys could be had. `detail` is what a service, a program or the system said.
+/// The reason why no keys could be had. `detail` is what a service, a program or the system said. No
+/// field holds the path of a URL, which may be a secret.
 #[expect(
     missing_docs,
     reason = "the fields are described above, or named for what they are"
@@ -27,10 +28,12 @@ pub enum CredentialError {
     #[error("STS refuses the credentials of {from}: {detail}")]
     Refused { from: String, detail: String },
     /// A service that gives out keys does not answer as it should.
-    #[error("{service} at {url}: {detail}")]
+    #[error("{service}: {detail}")]
     Service {
         service: &'static str,
-        url: String,
         detail: String,
     },
+    /// What was found is no key: it has a character that no key has.
+    #[error("the keys from {from} hold a character that no key has")]
+    Odd { from: String },
 }

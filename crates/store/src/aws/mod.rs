@@ -5,7 +5,7 @@
 
 mod error;
 
-pub use crate::sign::{Call, between, encode, signed};
+pub use crate::sign::{Call, between, host_of, signed};
 pub use error::CredentialError;
 
 use crate::StoreError;
@@ -35,6 +35,34 @@ pub struct Keys {
     pub expires: Option<Timestamp>,
     /// Where they were found, for people: `profile backup`.
     pub from: String,
+}
+
+impl Keys {
+    /// Keys that do not expire, as far as it is known.
+    pub fn new(
+        access_key: impl Into<String>,
+        secret_key: impl Into<String>,
+        session_token: Option<String>,
+        from: impl Into<String>,
+    ) -> Self {
+        Keys {
+            access_key: access_key.into(),
+            secret_key: secret_key.into(),
+            session_token,
+            expires: None,
+            from: from.into(),
+        }
+    }
+
+    /// Fails if they cannot stand in a header: a request without one would be that of a stranger.
+    fn check(self) -> Result<Self, CredentialError> {
+        let is_odd = |text: &str| text.contains(|c: char| !c.is_ascii_graphic());
+        let token = self.session_token.as_deref().unwrap_or_default();
+        match is_odd(&self.access_key) || is_odd(token) {
+            true => Err(CredentialError::Odd { from: self.from }),
+            false => Ok(self),
+        }
+    }
 }
 
 impl fmt::Debug for Keys {
@@ -92,13 +120,9 @@ impl Held {
 impl Credentials {
     /// Keys that are known.
     pub fn given(access_key: &str, secret_key: &str, session_token: Option<&str>) -> Self {
-        Self::new(Known(Keys {
-            access_key: access_key.to_owned(),
-            secret_key: secret_key.to_owned(),
-            session_token: session_token.map(str::to_owned),
-            expires: None,
-            from: "the configuration".to_owned(),
-        }))
+        let token = session_token.map(str::to_owned);
+        let from = "the configuration";
+        Self::new(Known(Keys::new(access_key, secret_key, token, from)))
     }
 
     /// Keys from a source. Nothing is fetched before it is needed.
@@ -124,11 +148,11 @@ impl Credentials {
         let fetched = Timestamp::now();
         let own = self.clone();
         let fetching = tokio::task::spawn_blocking(move || own.0.source.fetch());
-        let fetched_keys = fetching.await.unwrap_or_else(|_| {
+        let keys = fetching.await.unwrap_or_else(|_| {
             let looked = vec!["what fetches them ended".to_owned()];
             Err(CredentialError::Nowhere { looked })
         });
-        match fetched_keys {
+        match keys.and_then(Keys::check) {
             Ok(keys) => {
                 self.0.expired.store(false, Ordering::Relaxed);
                 *held = Some(Held {
@@ -199,16 +223,12 @@ mod tests {
     {
         let at = |second| Timestamp::from_second(second).unwrap();
         let old = |lasts: Option<i64>, now| {
-            let held = Held {
-                keys: Keys {
-                    access_key: "a".to_owned(),
-                    secret_key: "b".to_owned(),
-                    session_token: None,
-                    expires: lasts.map(at),
-                    from: String::new(),
-                },
-                fetched: at(0),
+            let keys = Keys {
+                expires: lasts.map(at),
+                ..Keys::new("a", "b", None, "")
             };
+            let fetched = at(0);
+            let held = Held { keys, fetched };
             held.is_old(at(now))
         };
         assert!(!old(Some(15), 9));
@@ -216,5 +236,18 @@ mod tests {
         assert!(!old(Some(3600), 3299));
         assert!(old(Some(3600), 3300));
         assert!(!old(None, 1_000_000));
+    }
+
+    #[test]
+    fn what_is_no_key_is_told_instead_of_a_request_without_one() {
+        let of = |key: &str, token: Option<&str>| {
+            let ending = crate::Ending::default();
+            Credentials::given(key, "s", token).keys(&ending)
+        };
+        assert!(of("AKIA1", Some("to/ken+=")).is_ok());
+        for (key, token) in [("AKIA1\n", None), ("AK IA", None), ("AKIA1", Some("tö"))] {
+            let error = of(key, token).unwrap_err().to_string();
+            assert!(error.contains("a character that no key has"), "{error}");
+        }
     }
 }

@@ -78,7 +78,7 @@ impl Signing {
         let payload = known.as_ref().and_then(|value| value.to_str().ok());
         let signed = sign::Parts {
             method: &parts.method,
-            host: parts.uri.authority().map_or("", |host| host.as_str()),
+            host: sign::host_of(&parts.uri),
             path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),
             payload: payload.unwrap_or(sign::UNSIGNED),

@@ -481,7 +481,7 @@ fn endpoint_of(options: &S3Options, location: &str) -> Result<(String, String), 
 struct Address {
     region: String,
     scheme: String,
-    /// The host, with the port unless it is the default.
+    /// The host, with the port.
     host: String,
     /// The path of the bucket: `/bucket`, or empty if the host names the bucket.
     path: String,
@@ -502,9 +502,6 @@ fn address(options: &S3Options, location: &str) -> Result<Address, StoreError> {
             "the endpoint is not the plain URL of a server".into(),
         ));
     }
-    // The default port is not in the header that is signed.
-    let default_port = if scheme == "https" { ":443" } else { ":80" };
-    let host = host.strip_suffix(default_port).unwrap_or(host);
     let (host, path) = match options.virtual_host_style {
         true => (format!("{}.{host}", options.bucket), String::new()),
         false => (host.to_owned(), format!("/{}", options.bucket)),

@@ -93,9 +93,9 @@ impl Refusal {
         )
     }
 
-    /// Returns whether the keys may be the reason, and no reason is given.
+    /// Returns whether no reason is given where Amazon refuses keys that have expired.
     pub(super) fn is_mute(&self) -> bool {
-        self.code.is_empty() && matches!(self.status, 400 | 401 | 403)
+        self.code.is_empty() && self.status == 400
     }
 
     /// Returns whether the server does not support the conditions of the request.

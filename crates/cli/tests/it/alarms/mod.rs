@@ -54,6 +54,10 @@ fn bring_back(app: &App) {
 /// The messages that the program `into` was told since the last time, in order.
 fn told_in(app: &App, into: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(app.path(into)).unwrap_or_default();
+    // The program has opened the file, and is yet to write into it.
+    if !text.ends_with('\n') {
+        return Vec::new();
+    }
     let _ = std::fs::remove_file(app.path(into));
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines

@@ -209,7 +209,7 @@ pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
                 .push(issue.hint("mirror it into another bucket, of another account if possible"));
         } else if from.server.has_same_credentials(&to.server) {
             let message = format!(
-                "source {source:?} and store {store:?} have the same access key: whoever gets hold of it can destroy the objects and their copies"
+                "source {source:?} and store {store:?} have the same credentials: whoever gets hold of them can destroy the objects and their copies"
             );
             let issue = Issue::new(Gravity::Warning, subject, "stores", message);
             issues.push(issue.hint(

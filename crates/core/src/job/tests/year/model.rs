@@ -214,11 +214,11 @@ impl Model {
         let place = (store.to_owned(), point);
         let manifest = self.there.remove(&place);
         if let Some(manifest) = manifest.filter(|_| !self.announced.contains_key(&place)) {
-            let condition = format!("plan.{}.{store}/copy-missing", manifest.plan);
+            let begins = format!("plan.{}.{store}", manifest.plan);
             let known = plus(place.1.time(), 86_400) < world.now();
             for host in (0..world.system.hosts).filter(|_| known) {
-                let about = Some(place.clone());
-                let owed = Owed::new(host, world.now(), &condition, about);
+                let mut owed = Owed::new(host, world.now(), begins.clone(), "/copy-missing");
+                owed.lost = Some(place.clone());
                 self.owed.push(owed);
             }
         }

@@ -58,24 +58,17 @@ pub(super) struct Owed {
     begins: String,
     ends: String,
     /// The copy that was lost, if it is about one.
-    lost: Option<(String, PointId)>,
+    pub(super) lost: Option<(String, PointId)>,
 }
 
 impl Owed {
-    /// `condition` is `BEGIN/END` of its identity.
-    pub(super) fn new(
-        host: usize,
-        since: Timestamp,
-        condition: &str,
-        lost: Option<(String, PointId)>,
-    ) -> Self {
-        let (begins, ends) = condition.split_once('/').unwrap_or((condition, ""));
+    pub(super) fn new(host: usize, since: Timestamp, begins: String, ends: &str) -> Self {
         Owed {
             host,
             since,
-            begins: begins.to_owned(),
+            begins,
             ends: ends.to_owned(),
-            lost,
+            lost: None,
         }
     }
 
@@ -86,7 +79,7 @@ impl Owed {
 
 /// A verification found something damaged.
 pub(super) fn owes_damage(model: &mut Model, host: usize, now: Timestamp) {
-    let owed = Owed::new(host, now, "store./damaged", None);
+    let owed = Owed::new(host, now, "store.".to_owned(), "/damaged");
     model.owed.push(owed);
 }
 
@@ -106,6 +99,9 @@ pub(super) fn owes_anomaly(world: &World, model: &mut Model, host: usize, job: &
     let now = world.now();
     let mut known = ["state", "clock"].into_iter();
     let known = known.all(|what| !model.lately(what, now, 10 * DAY));
+    if !just || !known || before.len() < 4 || world.system.hosts > 1 {
+        return;
+    }
     let sources = model.there.iter().find(|((_, other), _)| other == point);
     let sources = sources.map(|(_, manifest)| manifest.sources.clone());
     let shrunk: Vec<_> = sources
@@ -113,14 +109,9 @@ pub(super) fn owes_anomaly(world: &World, model: &mut Model, host: usize, job: &
         .flatten()
         .filter(|source| world.is_shrunk(&source.name))
         .collect();
-    if !just || !known || before.len() < 4 || world.system.hosts > 1 {
-        return;
-    }
     for source in shrunk {
-        let condition = format!("plan.{plan}.{}/anomaly", source.name);
-        model
-            .owed
-            .push(Owed::new(host, world.now(), &condition, None));
+        let begins = format!("plan.{plan}.{}", source.name);
+        model.owed.push(Owed::new(host, now, begins, "/anomaly"));
     }
 }
 
@@ -131,12 +122,15 @@ fn unsaid(model: &mut Model, host: usize, now: Timestamp) -> Option<String> {
         .into_iter()
         .partition(|owed| owed.host == host && plus(owed.since, BOUND) <= now);
     model.owed = later;
-    let troubled = ["state", "clock"].into_iter();
-    let troubled = troubled
-        .map(|what| (what, 10 * DAY))
-        .chain([("away", 2 * BOUND)])
-        .any(|(what, seconds)| model.lately(what, now, seconds));
-    if troubled || model.lately("acknowledged", now, 2 * DAY) {
+    // What a host knows then is not followed here, or somebody said that he looks.
+    let excuses = [
+        ("state", 10 * DAY),
+        ("clock", 10 * DAY),
+        ("away", 2 * BOUND),
+        ("acknowledged", 2 * DAY),
+    ];
+    let mut excuses = excuses.into_iter();
+    if excuses.any(|(what, seconds)| model.lately(what, now, seconds)) {
         return None;
     }
     due.iter().for_each(|_| model.count("owed"));
