@@ -14,6 +14,7 @@ pub(crate) mod marks;
 pub mod memory;
 mod place;
 mod records;
+mod stored;
 mod sync;
 
 pub use doubt::Doubt;
@@ -288,6 +289,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
     connection.execute_batch(doubt::SCHEMA)?;
+    connection.execute_batch(stored::SCHEMA)?;
     connection.execute_batch(place::SCHEMA)?;
     connection.execute_batch(details::SCHEMA)?;
     details::migrate(&mut connection)?;

@@ -12,6 +12,7 @@ use crate::point::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
 use crate::sign::{PublicKey, Signed, Signer, SignerId, TrustedSigners};
 use crate::snapshot;
 use crate::stores::OpenStore;
+use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
@@ -196,20 +197,31 @@ impl Sizes {
     }
 }
 
+/// What a listing shows of a manifest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Listed {
+    /// Its size, and that of its signature.
+    pub sizes: Sizes,
+    /// When it was put, by the store's clock, if the store says so.
+    pub stored: Option<Timestamp>,
+}
+
 /// Lists all points that a store holds a manifest of, of every application.
-pub fn list(store: &OpenStore) -> Result<BTreeMap<PointId, Sizes>> {
+pub fn list(store: &OpenStore) -> Result<BTreeMap<PointId, Listed>> {
     let objects = store.store.list(POINTS_PREFIX)?;
-    let mut found: BTreeMap<PointId, Sizes> = BTreeMap::new();
+    let mut found: BTreeMap<PointId, Listed> = BTreeMap::new();
     for object in &objects {
         if let Some(point) = ids(std::slice::from_ref(object)).pop() {
-            found.entry(point).or_default().manifest = object.bytes;
+            let listed = found.entry(point).or_default();
+            listed.sizes.manifest = object.bytes;
+            listed.stored = object.modified;
         }
     }
     for object in &objects {
         let of = object.key.strip_prefix(POINTS_PREFIX);
         let of = of.and_then(|name| PointId::parse(name.strip_suffix(".json.sig")?));
-        if let Some(sizes) = of.and_then(|point| found.get_mut(&point)) {
-            sizes.signature = Some(object.bytes);
+        if let Some(listed) = of.and_then(|point| found.get_mut(&point)) {
+            listed.sizes.signature = Some(object.bytes);
         }
     }
     Ok(found)

@@ -5,7 +5,7 @@
 //! by its id. Both are known on this host alone, and are lost with the catalog.
 
 use super::sync::{Synced, shows_loss};
-use super::{Catalog, doubt};
+use super::{Catalog, doubt, stored};
 use crate::copies::{self, PointCopy, StoredManifest};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
@@ -238,6 +238,7 @@ impl Catalog {
             let mut delete = c.prepare_cached(delete)?;
             points.iter().try_for_each(|point| {
                 delete.execute([location, point.as_str()])?;
+                stored::clear(c, location, point)?;
                 doubt::clear(c, location, point)
             })
         })

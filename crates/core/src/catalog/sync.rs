@@ -1,11 +1,11 @@
 //! Brings the notes of a store up to date with what the store holds.
 //!
-//! A store is listed once, and only manifests that are new or have another size are read, several
-//! at a time. Their bytes are held until they are noted, a few hundred at a time, and the copies
+//! A store is listed once, and only manifests that are new, or have another size or were put at
+//! another time than is noted, are read, several at a time. Their bytes are held until they are noted, a few hundred at a time, and the copies
 //! without them.
 
 use super::{Catalog, index};
-use crate::copies::{self, PointCopy, Sizes, StoredManifest};
+use crate::copies::{self, Listed, PointCopy, StoredManifest};
 use crate::error::{Code, Error, Result};
 use crate::point::PointId;
 use crate::pool;
@@ -25,8 +25,8 @@ pub(crate) struct Synced {
 }
 
 impl Catalog {
-    /// Updates the notes of a store: one list call, and a read of each manifest that is new or has
-    /// another size. Returns its copies, and the errors of manifests that could not be read.
+    /// Updates the notes of a store: one list call, and a read of each manifest that is new or
+    /// was put anew. Returns its copies, and the errors of manifests that could not be read.
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
         let Synced { copies, errors } = self.sync_points(store, false)?;
         Ok((
@@ -40,6 +40,7 @@ impl Catalog {
     pub(crate) fn sync_points(&self, store: &OpenStore, rescan: bool) -> Result<Synced> {
         let location = store.store.location();
         let (listed, noted) = self.listed_and_noted(store, &location)?;
+        let times = self.times(&location)?;
         let by_point = noted.into_iter().map(|c| (c.manifest.point.clone(), c));
         let mut copies: BTreeMap<PointId, PointCopy> = by_point.collect();
         let gone: Vec<PointId> = copies
@@ -51,16 +52,24 @@ impl Catalog {
             self.drop_notes(&location, &gone)?;
             self.drop_details()?;
         }
-        let is_noted = |point: &PointId, sizes: &Sizes| {
-            !rescan && copies.get(point).is_some_and(|copy| sizes.fit(copy))
+        let stored: Vec<_> = listed.iter().map(|(p, l)| (p.clone(), l.stored)).collect();
+        let is_noted = |point: &PointId, listed: &Listed| {
+            let noted = copies.get(point);
+            !rescan && !times.moved(point, listed) && noted.is_some_and(|n| listed.sizes.fit(n))
         };
         let listed = listed.into_iter();
-        let new: Vec<_> = listed.filter(|(p, sizes)| !is_noted(p, sizes)).collect();
+        let new: Vec<_> = listed.filter(|(p, listed)| !is_noted(p, listed)).collect();
         let synced = Synced {
             copies,
             errors: BTreeMap::new(),
         };
-        self.read(store, location, new, synced)
+        let synced = self.read(store, location.clone(), new, synced)?;
+        // One that could not be read is read again next time.
+        let read = stored
+            .iter()
+            .filter(|(p, _)| !synced.errors.contains_key(p));
+        self.note_times(&location, &times, read)?;
+        Ok(synced)
     }
 
     /// Lists a store and, meanwhile, reads what is noted of it.
@@ -68,7 +77,7 @@ impl Catalog {
         &self,
         store: &OpenStore,
         location: &str,
-    ) -> Result<(BTreeMap<PointId, Sizes>, Vec<PointCopy>)> {
+    ) -> Result<(BTreeMap<PointId, Listed>, Vec<PointCopy>)> {
         let (listed, noted) = std::thread::scope(|scope| {
             let listing = thread::start_in(scope, || copies::list(store));
             let noted = self.copies(location);
@@ -87,7 +96,7 @@ impl Catalog {
         &self,
         store: &OpenStore,
         location: String,
-        new: Vec<(PointId, Sizes)>,
+        new: Vec<(PointId, Listed)>,
         synced: Synced,
     ) -> Result<Synced> {
         let mut reading = Reading {
@@ -98,8 +107,8 @@ impl Catalog {
         };
         let readers = store.readers();
         let store = store.clone();
-        let read = move |(point, sizes): (PointId, Sizes)| {
-            let read = copies::read_listed(&store, &point, sizes);
+        let read = move |(point, listed): (PointId, Listed)| {
+            let read = copies::read_listed(&store, &point, listed.sizes);
             (point, read)
         };
         pool::each(readers, new, read, |(point, read)| {

@@ -64,6 +64,15 @@ plan.hourly = {{ sources = ["vault"], stores = ["disk"] }}"#
         copies::put_bytes(&self.store, &key(point), text.as_bytes(), false).unwrap();
     }
 
+    /// Lets a manifest have been put at this time.
+    fn put_at(&self, point: &str, time: std::time::SystemTime) {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(self.path(point))
+            .unwrap();
+        file.set_modified(time).unwrap();
+    }
+
     fn path(&self, point: &str) -> PathBuf {
         self.directory.path().join("store").join(key(point))
     }
@@ -149,8 +158,12 @@ fn a_manifest_that_changed_under_its_key_is_read_again() {
     let copies = held.sync(&catalog);
     assert_eq!(copies[0].manifest.reason.as_deref(), Some("another size"));
     assert_eq!(copies[0].signer(), Some(held.signer.id()));
-    // The same size is noticed only when everything is read.
+    // The same size at the same time is noticed only when everything is read.
+    let time = std::fs::metadata(held.path(POINT)).unwrap();
     held.commit(POINT, "another side");
+    held.put_at(POINT, time.modified().unwrap());
+    let copies = held.sync(&catalog);
+    assert_eq!(copies[0].manifest.reason.as_deref(), Some("another size"));
     let synced = catalog.sync_points(&held.store, true).unwrap();
     let noted = held.noted(&catalog);
     for copy in synced.copies.values().chain(&noted) {
@@ -165,12 +178,40 @@ fn a_manifest_that_changed_under_its_key_is_read_again() {
 }
 
 #[test]
+fn a_copy_that_another_host_put_anew_is_read_again_and_not_doubted() {
+    let held = Held::new();
+    let (point, other) = (PointId::parse(POINT).unwrap(), "20261120T070000Z-0001");
+    held.commit(POINT, "another size");
+    held.commit(other, "first");
+    let catalog = held.catalog();
+    held.sync(&catalog);
+    let location = held.store.store.location();
+    let now = Clock::System.now();
+    for point in [&point, &PointId::parse(other).unwrap()] {
+        catalog.note_doubt(&location, point, "a bit", now).unwrap();
+    }
+    // What stands there untouched stays in doubt, even if all of it is read again.
+    held.sync(&catalog);
+    catalog.sync_points(&held.store, true).unwrap();
+    assert_eq!(catalog.doubts(&location).unwrap().len(), 2);
+    held.commit(POINT, "another side");
+    held.put_at(
+        POINT,
+        std::time::SystemTime::now() + std::time::Duration::from_secs(1),
+    );
+    let copies = held.sync(&catalog);
+    assert_eq!(copies[0].manifest.reason.as_deref(), Some("another side"));
+    let doubts: Vec<_> = catalog.doubts(&location).unwrap().into_keys().collect();
+    assert_eq!(doubts, [PointId::parse(other).unwrap()]);
+}
+
+#[test]
 fn a_manifest_that_was_replaced_after_it_was_listed_is_read_whole() {
     let held = Held::new();
     held.commit(POINT, "first");
-    let (point, sizes) = copies::list(&held.store).unwrap().pop_first().unwrap();
+    let (point, listed) = copies::list(&held.store).unwrap().pop_first().unwrap();
     held.commit(POINT, "a longer reason");
-    let (stored, copy) = copies::read_listed(&held.store, &point, sizes).unwrap();
+    let (stored, copy) = copies::read_listed(&held.store, &point, listed.sizes).unwrap();
     assert_eq!(copy.manifest.reason.as_deref(), Some("a longer reason"));
     assert_eq!(copy.signer(), Some(held.signer.id()));
     assert_eq!(stored.bytes, std::fs::read(held.path(POINT)).unwrap());
