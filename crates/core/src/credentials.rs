@@ -6,8 +6,8 @@
 use crate::aws::{Chain, Role};
 use crate::config::BucketServer;
 use crate::error::Result;
+use crate::resolve::resolve;
 use crate::secret::{Reference, Scrubber};
-use crate::transport::resolve;
 use lifeboat_store::aws::{Credentials, Keys};
 
 /// The credentials of a server. Only secrets that are named are fetched now.

@@ -19,6 +19,8 @@ pub enum Code {
     Configuration,
     /// A secret reference did not resolve.
     Secret,
+    /// What keeps a secret could not be asked for it.
+    SecretUnreachable,
     /// A source could not be reached.
     SourceUnreachable,
     /// A source refused our credentials or privileges.
@@ -74,6 +76,7 @@ impl Code {
             Code::Usage => "usage",
             Code::Configuration => "configuration",
             Code::Secret => "secret",
+            Code::SecretUnreachable => "secret-unreachable",
             Code::SourceUnreachable => "source-unreachable",
             Code::SourceDenied => "source-denied",
             Code::SourceMissing => "source-missing",

@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::Duration;
 use ureq::http::{self, HeaderValue, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, Timeout};
 use zeroize::Zeroizing;
 
-/// Largest number of bytes that are read of an answer's body.
+/// Largest number of bytes that are read of an answer's body, unless a request says otherwise.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 /// Longest time that a server may ask for before the next request.
 const RETRY_AFTER_SECONDS_MAX: u64 = 86_400;
@@ -180,6 +181,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Until the answer was read.
     pub total: Duration,
+    /// Bytes of the answer that are read.
+    pub body: u64,
 }
 
 impl Default for Limits {
@@ -187,6 +190,7 @@ impl Default for Limits {
         Limits {
             connect: Duration::from_secs(10),
             total: Duration::from_secs(30),
+            body: BODY_BYTES_MAX,
         }
     }
 }
@@ -198,7 +202,7 @@ pub struct Answer {
     pub status: u16,
     /// How long the server asks to wait before the next request, at most a day.
     pub retry_after: Option<Duration>,
-    /// The beginning of the body: at most 64 KiB.
+    /// The beginning of the body: at most as much as was allowed.
     pub body: Vec<u8>,
 }
 
@@ -337,7 +341,7 @@ pub fn send(request: &Request, limits: Limits, now: Timestamp) -> Result<Answer,
     answer
         .into_body()
         .into_reader()
-        .take(BODY_BYTES_MAX)
+        .take(limits.body)
         .read_to_end(&mut body)
         .map_err(|error| told(&site, error.into()))?;
     Ok(Answer {
@@ -345,6 +349,24 @@ pub fn send(request: &Request, limits: Limits, now: Timestamp) -> Result<Answer,
         retry_after,
         body,
     })
+}
+
+/// Sends a request, again and up to so many times while nothing answers or the server is busy, with a
+/// short and growing wait between. An answer of any other status is one.
+pub fn send_again(request: &Request, limits: Limits, attempts: u32) -> Result<Answer, HttpError> {
+    let mut attempt = 1;
+    loop {
+        let answer = send(request, limits, Timestamp::now());
+        let busy = match &answer {
+            Ok(answer) => answer.status >= 500 || answer.status == 429,
+            Err(_) => true,
+        };
+        if !busy || attempt >= attempts {
+            return answer;
+        }
+        sleep(Duration::from_millis(200 << attempt));
+        attempt += 1;
+    }
 }
 
 /// An agent for one request, so that certificates and proxies are those of this moment. What stays

@@ -68,6 +68,7 @@ pub mod recovery;
 pub mod removal;
 pub mod repo;
 pub mod report;
+pub mod resolve;
 pub mod restore;
 pub mod retention;
 pub mod runbook;

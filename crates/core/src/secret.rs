@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, RwLock};
 use zeroize::Zeroizing;
 
@@ -43,7 +44,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is: `env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS` or `credential:NAME` (systemd).
+/// Where a secret is: `env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS`, `credential:NAME` (systemd),
+/// `ssm:NAME`, `secretsmanager:NAME#KEY` or `vault:PATH#KEY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// An environment variable of this process.
@@ -55,44 +57,136 @@ pub enum Reference {
     Command(String),
     /// A file of that name in `$CREDENTIALS_DIRECTORY`, as systemd's `LoadCredential=` makes.
     Credential(String),
+    /// A parameter of the AWS Systems Manager, by its name or ARN.
+    Ssm(String),
+    /// A secret of the AWS Secrets Manager, by its name or ARN.
+    SecretsManager {
+        /// Its name or ARN.
+        name: String,
+        /// The field of the JSON object that it is; without one, all of it.
+        key: Option<String>,
+    },
+    /// A field of a secret of HashiCorp Vault, or what speaks as it does.
+    Vault {
+        /// The path of the secret, as `vault kv get` takes it: `secret/crm/backup`.
+        path: String,
+        /// The field.
+        key: String,
+    },
 }
 
-/// Runs the command line of a `cmd:` reference, and returns what it printed.
-pub type Run<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
+/// A reference, and who resolves it.
+#[derive(Debug, Clone)]
+pub struct Resolvable {
+    reference: Reference,
+    resolve: fn(&Reference) -> Result<Secret>,
+}
+
+impl Resolvable {
+    /// A reference that `resolve` will resolve.
+    pub fn new(reference: Reference, resolve: fn(&Reference) -> Result<Secret>) -> Self {
+        Resolvable { reference, resolve }
+    }
+
+    /// Fetches the secret.
+    pub fn open(&self) -> Result<Secret> {
+        (self.resolve)(&self.reference)
+    }
+}
+
+impl fmt::Display for Resolvable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reference.fmt(f)
+    }
+}
+
+// Two that name the same secret are the same.
+impl PartialEq for Resolvable {
+    fn eq(&self, other: &Self) -> bool {
+        self.reference == other.reference
+    }
+}
+
+impl Eq for Resolvable {}
+
+impl Hash for Resolvable {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.reference.hash(state);
+    }
+}
+
+/// Follows references that lead out of this process.
+pub trait Follow {
+    /// Runs the command line of a `cmd:` reference, and returns what it printed.
+    fn run(&self, line: &str) -> Result<Vec<u8>>;
+    /// Fetches a parameter of the AWS Systems Manager.
+    fn parameter(&self, name: &str) -> Result<Vec<u8>>;
+    /// Fetches a secret of the AWS Secrets Manager.
+    fn managed(&self, name: &str, key: Option<&str>) -> Result<Vec<u8>>;
+    /// Fetches a field of a secret of Vault.
+    fn vault(&self, path: &str, key: &str) -> Result<Vec<u8>>;
+}
 
 /// The error for a text that is not a reference. It never carries the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotAReference;
+pub enum NotAReference {
+    /// It does not begin as references do, or with nothing behind it.
+    Other,
+    /// The path or the key of a secret in Vault is missing.
+    VaultKey,
+}
 
 impl fmt::Display for NotAReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "a secret must be a reference, not the secret itself: \
-             use env:NAME, file:PATH, cmd:PROGRAM ARGS or credential:NAME",
-        )
+        f.write_str(match self {
+            NotAReference::Other => {
+                "a secret must be a reference, not the secret itself: \
+                 use env:NAME, file:PATH, cmd:PROGRAM ARGS, credential:NAME, ssm:NAME, \
+                 secretsmanager:NAME#KEY or vault:PATH#KEY"
+            }
+            NotAReference::VaultKey => {
+                "a secret in Vault is named by its path and the field of it that is meant: \
+                 vault:PATH#KEY, as in vault:secret/crm/backup#password"
+            }
+        })
     }
 }
 
 impl Reference {
     /// Parses `scheme:rest`.
     pub fn parse(text: &str) -> std::result::Result<Self, NotAReference> {
-        let (scheme, rest) = text.split_once(':').ok_or(NotAReference)?;
+        let (scheme, rest) = text.split_once(':').ok_or(NotAReference::Other)?;
         if rest.trim().is_empty() {
-            return Err(NotAReference);
+            return Err(NotAReference::Other);
         }
         let rest = rest.to_owned();
+        // No path has the sign, but a field may.
+        let parts = rest.split_once('#');
+        let parts = parts.filter(|(path, key)| !path.trim().is_empty() && !key.is_empty());
         match scheme {
+            "ssm" => Ok(Reference::Ssm(rest)),
+            "secretsmanager" => Ok(Reference::SecretsManager {
+                name: parts.map_or(&*rest, |(name, _)| name).to_owned(),
+                key: parts.map(|(_, key)| key.to_owned()),
+            }),
+            "vault" => {
+                let (path, key) = parts.ok_or(NotAReference::VaultKey)?;
+                Ok(Reference::Vault {
+                    path: path.to_owned(),
+                    key: key.to_owned(),
+                })
+            }
             "env" => Ok(Reference::Env(rest)),
             "file" => Ok(Reference::File(rest)),
             "cmd" => Ok(Reference::Command(rest)),
             "credential" => Ok(Reference::Credential(rest)),
-            _ => Err(NotAReference),
+            _ => Err(NotAReference::Other),
         }
     }
 
     /// Fetches the secret. Errors name the reference, never the value. An empty value is an error.
-    pub fn resolve(&self, run: Run<'_>) -> Result<Secret> {
-        let bytes = self.fetch(run)?;
+    pub fn resolve(&self, follow: &dyn Follow) -> Result<Secret> {
+        let bytes = self.fetch(follow)?;
         // The last byte of a file from age belongs to it.
         let binary = bytes.starts_with(AGE_FILE);
         let trimmed = bytes
@@ -105,11 +199,11 @@ impl Reference {
     /// Fetches the password of a repository as restic reads it. A file or the output of a command
     /// may begin with a byte order mark that sets its encoding, and white space around it is
     /// dropped. Anything else is fetched as by [`Self::resolve`].
-    pub fn resolve_as_restic(&self, run: Run<'_>) -> Result<Secret> {
+    pub fn resolve_as_restic(&self, follow: &dyn Follow) -> Result<Secret> {
         if let Reference::Env(_) = self {
-            return self.resolve(run);
+            return self.resolve(follow);
         }
-        let text = password_text(&self.fetch(run)?).ok_or_else(|| {
+        let text = password_text(&self.fetch(follow)?).ok_or_else(|| {
             Error::new(Code::Secret, format!("the password at {self} is no text"))
                 .hint("write it as UTF-8")
         })?;
@@ -130,7 +224,7 @@ impl Reference {
         }
     }
 
-    fn fetch(&self, run: Run<'_>) -> Result<Zeroizing<Vec<u8>>> {
+    fn fetch(&self, follow: &dyn Follow) -> Result<Zeroizing<Vec<u8>>> {
         let bytes = match self {
             Reference::Env(name) => std::env::var_os(name)
                 .map(std::os::unix::ffi::OsStringExt::into_vec)
@@ -143,7 +237,10 @@ impl Reference {
                     .about(Fact::Variable(name.clone()))
                 })?,
             Reference::File(path) => read_file(path)?,
-            Reference::Command(line) => run(line)?,
+            Reference::Command(line) => follow.run(line)?,
+            Reference::Ssm(name) => follow.parameter(name)?,
+            Reference::SecretsManager { name, key } => follow.managed(name, key.as_deref())?,
+            Reference::Vault { path, key } => follow.vault(path, key)?,
             Reference::Credential(name) => {
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
                     Error::new(
@@ -191,6 +288,15 @@ impl fmt::Display for Reference {
             Reference::File(rest) => write!(f, "file:{rest}"),
             Reference::Command(rest) => write!(f, "cmd:{rest}"),
             Reference::Credential(rest) => write!(f, "credential:{rest}"),
+            Reference::Ssm(name) => write!(f, "ssm:{name}"),
+            Reference::SecretsManager { name, key: None } => write!(f, "secretsmanager:{name}"),
+            Reference::SecretsManager {
+                name,
+                key: Some(key),
+            } => {
+                write!(f, "secretsmanager:{name}#{key}")
+            }
+            Reference::Vault { path, key } => write!(f, "vault:{path}#{key}"),
         }
     }
 }
@@ -217,8 +323,8 @@ impl JsonSchema for Reference {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "Where a secret is: env:NAME, file:PATH, cmd:PROGRAM ARGS or credential:NAME",
-            "pattern": "^(env|file|cmd|credential):.+"
+            "description": "Where a secret is: env:NAME, file:PATH, cmd:PROGRAM ARGS, credential:NAME, ssm:NAME, secretsmanager:NAME#KEY or vault:PATH#KEY",
+            "pattern": "^((env|file|cmd|credential|ssm|secretsmanager):.+|vault:[^#]+#.+)"
         })
     }
 }
@@ -285,8 +391,40 @@ mod tests {
     fn a_literal_is_refused_without_being_shown() {
         let error = Reference::parse("hunter2").unwrap_err();
         assert!(!error.to_string().contains("hunter2"));
-        assert_eq!(Reference::parse("postgres://u:p@h/d"), Err(NotAReference));
-        assert_eq!(Reference::parse("env:"), Err(NotAReference));
+        for text in ["postgres://u:p@h/d", "env:", "ssm: "] {
+            assert_eq!(Reference::parse(text), Err(NotAReference::Other));
+        }
+        for text in [
+            "vault:secret/hunter2",
+            "vault:#hunter2",
+            "vault:secret/crm#",
+        ] {
+            let error = Reference::parse(text).unwrap_err();
+            assert_eq!(error, NotAReference::VaultKey);
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn references_are_shown_as_they_were_written() {
+        for text in [
+            "env:A",
+            "ssm:/crm/db",
+            "secretsmanager:crm/db",
+            "secretsmanager:arn:aws:secretsmanager:eu-west-1:1:secret:crm-x#password",
+            "vault:secret/crm#a#b",
+        ] {
+            assert_eq!(Reference::parse(text).unwrap().to_string(), text);
+        }
+        let key = Reference::parse("vault:secret/crm#a#b").unwrap();
+        let (path, key_name) = ("secret/crm".to_owned(), "a#b".to_owned());
+        assert_eq!(
+            key,
+            Reference::Vault {
+                path,
+                key: key_name
+            }
+        );
     }
 
     #[test]

@@ -24,3 +24,4 @@ pub mod s3;
 pub mod silent;
 pub mod ssh;
 pub mod tree;
+pub mod vault;

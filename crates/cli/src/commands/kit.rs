@@ -7,9 +7,9 @@ use lifeboat_core::archive::{Identities, Recipients};
 use lifeboat_core::kit::{self, KitEntry, KitKey, KitOpener};
 use lifeboat_core::place;
 use lifeboat_core::recovery::{self, Exported, Unpacked};
+use lifeboat_core::resolve::resolve;
 use lifeboat_core::secret::{Reference, Secret};
 use lifeboat_core::shell::quote;
-use lifeboat_core::transport::resolve;
 use lifeboat_core::{Code, Error, Exit, Result, scratch};
 
 pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<Exit> {

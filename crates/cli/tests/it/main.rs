@@ -51,6 +51,7 @@ mod layout_faults;
 mod left_behind;
 mod live;
 mod man;
+mod managed;
 mod manifest;
 mod mariadb_capture;
 mod mariadb_faults;

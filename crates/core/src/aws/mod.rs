@@ -1,15 +1,17 @@
-//! Amazon's services, and what speaks as they do: keys from where the AWS tools find them, and whose keys
-//! these are.
+//! Amazon's services, and what speaks as they do: keys from where the AWS tools find them, whose keys
+//! these are, and secrets that are kept there.
 //!
 //! Every wait is bounded, that for a metadata service by seconds. Nothing here shows a key.
 
 mod chain;
+mod managed;
 mod metadata;
 mod profile;
 mod service;
 mod sts;
 
 pub use chain::{Chain, Role};
+pub use managed::{Manager, managed};
 pub use sts::{Identity, identity};
 
 /// Asks for a variable of the environment.

@@ -91,6 +91,12 @@ impl Profiles {
         self.profiles.contains_key(name)
     }
 
+    /// The region that a profile names.
+    pub(super) fn region(&self, name: &str) -> Option<String> {
+        let region = self.profiles.get(name)?.get("region")?;
+        Some(region.clone()).filter(|region| !region.is_empty())
+    }
+
     /// The files that were read, for people.
     pub(super) fn places(&self) -> String {
         match self.places.is_empty() {

@@ -1,11 +1,15 @@
-//! A service that is asked for keys: one request, one small answer, within a bounded time.
+//! A service that is asked for keys or secrets: one request, one small answer, within a bounded time.
 
-use crate::http::{Answer, Limits, Method, Request, Url, Value, send};
+use super::{Variable, variable};
+use crate::http::{Answer, Limits, Method, Request, Url, Value, send_again};
 use crate::secret::Secret;
 use jiff::Timestamp;
-use lifeboat_store::aws::CredentialError;
-use std::thread::sleep;
+use lifeboat_store::aws::{Call, CredentialError, Keys, host_of, signed};
 use std::time::Duration;
+use ureq::http::Uri;
+
+/// Bytes that are read of an answer: a managed secret has at most 64 KiB, and JSON may write a byte in six.
+const BODY_BYTES_MAX: u64 = 512 << 10;
 
 /// A service, for errors.
 #[derive(Clone, Copy)]
@@ -36,7 +40,59 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// A signed request of a service, at its root.
+pub(super) struct Post<'a> {
+    /// The service, as signatures and addresses name it: `sts`.
+    pub(super) code: &'static str,
+    pub(super) region: &'a str,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+    /// Who signs it; `None` where nobody has to.
+    pub(super) keys: Option<&'a Keys>,
+}
+
+/// The URL of a service in a region. Source: the reference guide of the AWS SDKs and tools,
+/// "Service-specific endpoints".
+fn endpoint(code: &str, region: &str, variable: Variable<'_>) -> String {
+    let own = format!("AWS_ENDPOINT_URL_{}", code.to_ascii_uppercase());
+    // What the tools call it by its whole name.
+    let own =
+        variable(&own.replace("SECRETSMANAGER", "SECRETS_MANAGER")).or_else(|| variable(&own));
+    own.or_else(|| variable("AWS_ENDPOINT_URL"))
+        .unwrap_or_else(|| match region.starts_with("cn-") {
+            true => format!("https://{code}.{region}.amazonaws.com.cn"),
+            false => format!("https://{code}.{region}.amazonaws.com"),
+        })
+}
+
 impl Service {
+    /// Sends a request to the service of a region.
+    pub(super) fn post(&self, post: Post<'_>) -> Result<Answer, CredentialError> {
+        let url = endpoint(post.code, post.region, &variable);
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| self.error("what is given for it is no URL"))?;
+        let mut headers = post.headers;
+        if let Some(keys) = post.keys {
+            let call = Call {
+                region: post.region,
+                service: post.code,
+                method: ureq::http::Method::POST,
+                host: host_of(&uri),
+                path: uri.path(),
+                headers: &headers,
+                body: &post.body,
+            };
+            headers.extend(signed(&call, keys, Timestamp::now()));
+        }
+        self.ask(Ask {
+            method: Method::Post,
+            url: &url,
+            headers,
+            body: post.body,
+        })
+    }
+
     pub(super) fn error(&self, detail: impl Into<String>) -> CredentialError {
         CredentialError::Service {
             service: self.name,
@@ -59,20 +115,10 @@ impl Service {
         let limits = Limits {
             connect: self.patience,
             total: self.patience,
+            body: BODY_BYTES_MAX,
         };
-        let mut attempt = 1;
-        loop {
-            let answer = send(&request, limits, Timestamp::now());
-            let busy = match &answer {
-                Ok(answer) => answer.status >= 500 || answer.status == 429,
-                Err(_) => true,
-            };
-            if !busy || attempt >= self.attempts {
-                return answer.map_err(|error| self.error(error.to_string()));
-            }
-            sleep(Duration::from_millis(200 << attempt));
-            attempt += 1;
-        }
+        let answer = send_again(&request, limits, self.attempts);
+        answer.map_err(|error| self.error(error.to_string()))
     }
 
     /// The text of an answer that is a success.
@@ -81,5 +127,28 @@ impl Service {
             200..300 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
             status => Err(self.error(format!("it answers with status {status}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_region_has_its_service_and_the_environment_may_name_another() {
+        let none = |_: &str| None;
+        let sts = |region| endpoint("sts", region, &none);
+        assert_eq!(sts("eu-west-1"), "https://sts.eu-west-1.amazonaws.com");
+        assert_eq!(sts("cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn");
+        let own = |name: &str| match name {
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some("http://secrets".to_owned()),
+            "AWS_ENDPOINT_URL" => Some("http://all".to_owned()),
+            _ => None,
+        };
+        assert_eq!(
+            endpoint("secretsmanager", "eu-west-1", &own),
+            "http://secrets"
+        );
+        assert_eq!(endpoint("ssm", "eu-west-1", &own), "http://all");
     }
 }

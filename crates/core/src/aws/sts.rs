@@ -1,14 +1,13 @@
 //! Amazon's Security Token Service: keys for a role, and whose keys these are. Source: the API
 //! reference of AWS STS, version 2011-06-15.
 
-use super::service::{Ask, Service};
-use super::{Role, Variable, variable};
-use crate::http::{Answer, Method};
+use super::Role;
+use super::service::{Post, Service};
+use crate::http::Answer;
 use crate::percent;
 use jiff::Timestamp;
-use lifeboat_store::aws::{Call, CredentialError, Keys, between, host_of, signed};
+use lifeboat_store::aws::{CredentialError, Keys, between};
 use std::time::Duration;
-use ureq::http::{self, Uri};
 
 const STS: Service = Service {
     name: "STS",
@@ -38,15 +37,6 @@ impl Identity {
             false => &self.arn,
         }
     }
-}
-
-/// The URL of STS in a region.
-fn endpoint(region: &str, variable: Variable<'_>) -> String {
-    let own = variable("AWS_ENDPOINT_URL_STS").or_else(|| variable("AWS_ENDPOINT_URL"));
-    own.unwrap_or_else(|| match region.starts_with("cn-") {
-        true => format!("https://sts.{region}.amazonaws.com.cn"),
-        false => format!("https://sts.{region}.amazonaws.com"),
-    })
 }
 
 /// Keys for a role, with those of somebody who may assume it.
@@ -142,52 +132,15 @@ fn call(
     region: &str,
     keys: Option<&Keys>,
 ) -> Result<Answer, CredentialError> {
-    let url = endpoint(region, &variable);
-    let uri: Uri = url
-        .parse()
-        .map_err(|_| STS.error("what is given for it is no URL"))?;
     let pairs = form
         .iter()
         .map(|(name, value)| format!("{name}={}", percent::encode(value)));
-    let body = pairs.collect::<Vec<_>>().join("&").into_bytes();
     let kind = "application/x-www-form-urlencoded; charset=utf-8".to_owned();
-    let mut headers = vec![("content-type", kind)];
-    if let Some(keys) = keys {
-        let call = Call {
-            region,
-            service: "sts",
-            method: http::Method::POST,
-            host: host_of(&uri),
-            path: uri.path(),
-            headers: &headers,
-            body: &body,
-        };
-        headers.extend(signed(&call, keys, Timestamp::now()));
-    }
-    STS.ask(Ask {
-        method: Method::Post,
-        url: &url,
-        headers,
-        body,
+    STS.post(Post {
+        code: "sts",
+        region,
+        headers: vec![("content-type", kind)],
+        body: pairs.collect::<Vec<_>>().join("&").into_bytes(),
+        keys,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_region_has_its_service_and_the_environment_may_name_another() {
-        let none = |_: &str| None;
-        assert_eq!(
-            endpoint("eu-west-1", &none),
-            "https://sts.eu-west-1.amazonaws.com"
-        );
-        assert_eq!(
-            endpoint("cn-north-1", &none),
-            "https://sts.cn-north-1.amazonaws.com.cn"
-        );
-        let own = |name: &str| (name == "AWS_ENDPOINT_URL_STS").then(|| "http://sts".to_owned());
-        assert_eq!(endpoint("eu-west-1", &own), "http://sts");
-    }
 }

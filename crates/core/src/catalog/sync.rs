@@ -1,8 +1,8 @@
 //! Brings the notes of a store up to date with what the store holds.
 //!
 //! A store is listed once, and only manifests that are new, or have another size or were put at
-//! another time than is noted, are read, several at a time. Their bytes are held until they are noted, a few hundred at a time, and the copies
-//! without them.
+//! another time than is noted, are read, several at a time. Their bytes are held until they are noted, a
+//! few hundred at a time, and the copies without them.
 
 use super::{Catalog, index};
 use crate::copies::{self, Listed, PointCopy, StoredManifest};

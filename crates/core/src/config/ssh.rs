@@ -1,7 +1,8 @@
 //! The keys of an `ssh` table.
 
 use super::text;
-use crate::secret::Reference;
+use crate::resolve::resolve;
+use crate::secret::{Reference, Resolvable};
 use crate::transport::Login;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,9 +31,10 @@ pub struct SshConfig {
 impl SshConfig {
     /// Converts these settings for the transport.
     pub fn login(&self) -> Login {
+        let resolvable = |reference: &Reference| Resolvable::new(reference.clone(), resolve);
         Login {
-            key: self.key.clone(),
-            passphrase: self.passphrase.clone(),
+            key: self.key.as_ref().map(resolvable),
+            passphrase: self.passphrase.as_ref().map(resolvable),
             known_hosts: self.known_hosts.clone(),
             config: self.config.clone(),
             ask_after_seconds: None,

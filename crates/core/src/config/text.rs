@@ -10,7 +10,7 @@ use crate::compress::Compress;
 use crate::expect::{Expect, Percent};
 use crate::name;
 use crate::schedule::Schedule;
-use crate::secret::Reference;
+use crate::secret::{NotAReference, Reference};
 use crate::span::Span;
 use crate::transport::Via;
 use crate::window::Window;
@@ -161,19 +161,17 @@ pub(super) fn described(name: &str) -> &'static str {
 }
 
 fn reference(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
-    if text.starts_with("ssm:/") {
-        return Err(
-            Unfit::new("ssm: references are not available in this version")
-                .hint("fetch it with a command, cmd:PROGRAM ARGS, or use env:NAME or file:PATH"),
-        );
-    }
     match Reference::parse(text) {
         Ok(Reference::File(path)) => absolute(&path, text, place),
         Ok(_) => Ok(()),
-        Err(_) => Err(
-            Unfit::new("a secret stands here itself, not a reference to it")
-                .hint(format!("write {}", suggested_reference(place))),
-        ),
+        Err(NotAReference::VaultKey) => Err(Unfit::new(
+            "this names no secret in Vault: a path and the field of it that is meant",
+        )
+        .hint("write vault:PATH#KEY, as in \"vault:secret/crm/backup#password\"")),
+        Err(NotAReference::Other) => Err(Unfit::new(
+            "a secret stands here itself, not a reference to it",
+        )
+        .hint(format!("write {}", suggested_reference(place)))),
     }
 }
 

@@ -10,9 +10,9 @@ use crate::error::{Code, Error, Result};
 use crate::history::{Job, JobKind, JobOutcome};
 use crate::http::{self, Limits, Method, Request, Url};
 use crate::name::Name;
+use crate::resolve::resolve;
 use crate::secret::Scrubber;
 use crate::thread;
-use crate::transport::resolve;
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +24,7 @@ const TEXT_CHARS_MAX: usize = 2000;
 const LIMITS: Limits = Limits {
     connect: Duration::from_secs(5),
     total: Duration::from_secs(8),
+    body: 64 << 10,
 };
 
 /// Pings on their way, by check: each follows the one before it, so that no check hears of a beginning

@@ -12,9 +12,9 @@ use crate::config::{ChannelKind, NotifyConfig, NtfyConfig, SlackConfig};
 use crate::error::{Code, Error};
 use crate::http::{self, Answer, HttpError, Limits, Request, Url};
 use crate::name::Name;
+use crate::resolve::resolve;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::thread;
-use crate::transport::resolve;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use std::time::{Duration, Instant};
 

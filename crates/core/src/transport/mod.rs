@@ -9,12 +9,10 @@
 mod container;
 mod keep;
 mod remote;
-mod resolve;
 mod running;
 pub mod ssh;
 mod via;
 
-pub use resolve::{resolve, resolve_as_restic};
 pub use running::Running;
 pub(crate) use via::is_name;
 pub use via::{Login, Via};

@@ -1,6 +1,6 @@
 //! The way to a source on another host, or in a container.
 
-use crate::secret::Reference;
+use crate::secret::Resolvable;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -36,9 +36,9 @@ pub enum Via {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Login {
     /// Private key in OpenSSH or PEM format; handed to an agent of Lifeboat's own, never to a file.
-    pub key: Option<Reference>,
+    pub key: Option<Resolvable>,
     /// Passphrase of the private key.
-    pub passphrase: Option<Reference>,
+    pub passphrase: Option<Resolvable>,
     /// Absolute path of a `known_hosts` file that alone lists the trusted host keys.
     pub known_hosts: Option<PathBuf>,
     /// Absolute path of an `ssh_config` file, instead of the user's own.

@@ -50,6 +50,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "transport",
             "http",
             "aws",
+            "resolve",
             "archive",
             "servers",
             "sqlite",

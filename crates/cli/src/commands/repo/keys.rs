@@ -4,7 +4,7 @@ use super::{Open, reference};
 use crate::args::repo::KeyCommand;
 use lifeboat_core::explain::explain;
 use lifeboat_core::repo::document::{Key, KeyChanged, Keys};
-use lifeboat_core::transport::resolve;
+use lifeboat_core::resolve::resolve;
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::lock::Mode;

@@ -119,10 +119,10 @@ const VALUES_OF_SOURCES: &[Case] = &[
         "write \"file:/etc/lifeboat/db.url\"",
     ),
     (
-        "[source.db]\nkind = \"postgres\"\nurl = \"ssm:/crm/url\"",
+        "[source.db]\nkind = \"postgres\"\nurl = \"vault:secret/crm\"",
         "6:7",
-        "source.db.url: ssm: references are not available in this version",
-        "fetch it with a command, cmd:PROGRAM ARGS, or use env:NAME or file:PATH",
+        "source.db.url: this names no secret in Vault: a path and the field of it that is meant",
+        "write vault:PATH#KEY, as in \"vault:secret/crm/backup#password\"",
     ),
     (
         "[source.db]\nkind = \"postgres\"\ndatabase = \"d\"\nport = 70000",

@@ -10,8 +10,9 @@ use super::url::{decode, malformed, some};
 use crate::config::ServerConfig;
 use crate::error::Result;
 use crate::percent;
+use crate::resolve::resolve;
 use crate::secret::{Scrubber, Secret};
-use crate::transport::{Command, Transport, resolve};
+use crate::transport::{Command, Transport};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

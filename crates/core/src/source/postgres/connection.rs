@@ -8,8 +8,9 @@
 use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
 use crate::percent;
+use crate::resolve::resolve;
 use crate::secret::{Scrubber, Secret};
-use crate::transport::{Command, Transport, resolve};
+use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -4,7 +4,7 @@
 
 use super::Host;
 use crate::error::{Code, Error, Result};
-use crate::secret::{Reference, Secret};
+use crate::secret::{Resolvable, Secret};
 use ssh_key::{LineEnding, PrivateKey};
 
 /// The hint for a key in an older format.
@@ -14,7 +14,7 @@ const CONVERT: &str = "convert it into OpenSSH's own format: ssh-keygen -p -f KE
 pub(super) fn opened(
     key: &Secret,
     passphrase: Option<&Secret>,
-    reference: &Reference,
+    reference: &Resolvable,
     host: &Host,
 ) -> Result<Secret> {
     let place = host.display();

@@ -5,9 +5,9 @@ use super::{Host, key, options, path_option, refusal};
 use crate::cancel;
 use crate::error::{Code, Error, Result};
 use crate::scratch::Directory;
-use crate::secret::Secret;
+use crate::secret::{Resolvable, Secret};
 use crate::transport::keep::Kept;
-use crate::transport::{Command, Transport, resolve};
+use crate::transport::{Command, Transport};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,8 +51,8 @@ impl Session {
             None => None,
             Some(key) => {
                 let passphrase = host.config.passphrase.as_ref();
-                let passphrase = passphrase.map(resolve).transpose()?;
-                let key = key::opened(&resolve(key)?, passphrase.as_ref(), key, host)?;
+                let passphrase = passphrase.map(Resolvable::open).transpose()?;
+                let key = key::opened(&key.open()?, passphrase.as_ref(), key, host)?;
                 Some(start_agent(&directory, &key, host)?)
             }
         };
