@@ -1,14 +1,14 @@
 //! The command line, defined once: parsing, help, completions and man pages come from here.
 
 pub mod exits;
+mod posture;
 pub mod repo;
 mod shared;
 
-pub use shared::{AsOf, Cold};
-
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use lifeboat_core::config::Period;
-use shared::{FromStore, InStore, POINT, Trust};
+pub use posture::Posture;
+use shared::{AsOf, Cold, FromStore, InStore, POINT, Trust};
 use std::path::PathBuf;
 
 /// A backup system that proves it can restore.
@@ -60,6 +60,8 @@ pub enum Command {
     Init(Init),
     /// Reach every source, store, key and tool, and say what is unsafe and how to mend it
     Doctor,
+    /// Look whether the buckets are what they should be, and mend what can be mended
+    Posture(Posture),
     /// Look at the configuration alone
     Config {
         #[command(subcommand)]
@@ -160,6 +162,7 @@ impl Command {
             Command::Pin(_) | Command::Unpin(_) => true,
             Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,
+            Command::Posture(args) => args.fix.is_some(),
             Command::Gate(_) | Command::Notify { .. } | Command::Ack(_) => true,
             Command::Status(args) => args.check,
             Command::Jobs(_) | Command::Metrics | Command::Alarms => false,

@@ -13,12 +13,14 @@ mod doubt;
 pub(crate) mod marks;
 pub mod memory;
 mod place;
+mod posture;
 mod records;
 mod stored;
 mod sync;
 
 pub use doubt::Doubt;
 pub use memory::Lost;
+pub(crate) use posture::NotedPosture;
 pub use records::{HeldRecord, StoredRecord};
 
 use crate::copies::{Fit, PointCopy, StoredManifest};
@@ -290,6 +292,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     memory::prepare(&connection)?;
     connection.execute_batch(doubt::SCHEMA)?;
     connection.execute_batch(stored::SCHEMA)?;
+    connection.execute_batch(posture::SCHEMA)?;
     connection.execute_batch(place::SCHEMA)?;
     connection.execute_batch(details::SCHEMA)?;
     details::migrate(&mut connection)?;

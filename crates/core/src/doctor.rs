@@ -1,6 +1,5 @@
 //! Checks every source, store, key and tool, and says what is unsafe and how to fix it.
 
-mod owners;
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
@@ -13,7 +12,7 @@ use crate::finding::{Finding, Severity};
 use crate::given;
 use crate::ownership;
 use crate::place::aside;
-use crate::posture;
+use crate::posture::{self, owners::Owners};
 use crate::resolve::resolve;
 use crate::restore::leftovers::{self, Leftover};
 use crate::runbook;
@@ -25,7 +24,7 @@ use crate::source::{self, CaptureContext};
 use crate::status;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
-use owners::Owners;
+use crate::wrong_clock;
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -39,14 +38,16 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     let owners = Owners::of_stores(context);
     findings.extend(sources(context, &owners));
     findings.extend(stores(context, &owners));
+    findings.extend(posture::independence(context, Some(&owners)));
     match survey::survey(context, false) {
         Ok(survey) => {
             findings.extend(missing(&survey));
+            findings.extend(posture::examine(context, &survey, &[], false).unwrap_or_default());
             findings.extend(space::examine(context, &survey.copies));
             let wrong = runbook::check_all(context, survey.copies.iter());
             findings.extend(wrong.iter().map(|error| failed("instructions", error)));
             let ahead = survey.ahead(context);
-            findings.extend(posture::clock_findings(context.clock.now(), &ahead));
+            findings.extend(wrong_clock::clock_findings(context.clock.now(), &ahead));
             findings.extend(
                 status::overdue(context, &survey)
                     .into_iter()
@@ -64,7 +65,8 @@ pub fn examine(context: &Context) -> Vec<Finding> {
 }
 
 /// Returns what a runner looks at from time to time, and somebody should be told of: keys that
-/// expire, disks that fill up, and stores that others of this host can enter.
+/// expire, disks that fill up, stores that others of this host can enter, and buckets that are not what
+/// they should be.
 pub fn watch(context: &Context) -> Vec<Finding> {
     let (mut findings, mut copies) = (Vec::new(), Vec::new());
     for (name, config) in &context.config.store {
@@ -86,6 +88,7 @@ pub fn watch(context: &Context) -> Vec<Finding> {
         (is, environment) == (&app.name, &app.environment)
     });
     findings.extend(space::examine(context, &copies));
+    findings.extend(posture::watch(context, &|| survey::survey(context, false)));
     findings.retain(|finding| finding.kind.is_some() && finding.severity != Severity::Ok);
     findings
 }

@@ -9,9 +9,9 @@ use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::observe::Reporter;
 use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, Selector};
-use crate::posture;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
+use crate::wrong_clock;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
@@ -75,10 +75,10 @@ pub fn choose_in(
         let mut ahead: Vec<&Candidate> = candidates.iter().collect();
         ahead.retain(|c| !c.by_id_only && is_ahead(c.point.time(), now));
         for candidate in ahead {
-            let text = posture::ahead(&candidate.point, now);
+            let text = wrong_clock::ahead(&candidate.point, now);
             context
                 .reporter
-                .warn(&format!("{text}; {}", posture::AHEAD_HINT));
+                .warn(&format!("{text}; {}", wrong_clock::AHEAD_HINT));
         }
     }
     let chosen = selector.choose(&candidates, now, context.clock.random(), partial);

@@ -17,14 +17,14 @@ pub enum Severity {
 }
 
 /// One finding about one thing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
     /// Its subject: `source.db`, `store.offsite`.
     pub subject: String,
     /// Its severity.
     pub severity: Severity,
     /// The condition that it is, if somebody should be told of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<ConditionKind>,
     /// One sentence that says what was found.
     pub message: String,

@@ -96,6 +96,7 @@ pub mod units;
 pub mod verify;
 pub mod visible;
 pub mod window;
+pub mod wrong_clock;
 
 pub use error::{Code, Error, Result};
 pub use exit::Exit;

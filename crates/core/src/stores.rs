@@ -23,6 +23,8 @@ use crate::sftp::Logins;
 use crate::snapshot::{Deposit, Snapshots};
 use jiff::Timestamp;
 use lifeboat_repository::Id;
+use lifeboat_store::bucket::Bucket;
+use lifeboat_store::bucket::control::Mend;
 use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store, StoreError};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -361,9 +363,34 @@ pub(crate) fn open_store(
             true => LocalStore::create(&local.path)?,
             false => LocalStore::open(&local.path)?,
         }),
-        StoreKind::S3(s3) => Arc::new(S3Store::open(s3_options(s3, stall, scrubber)?)?),
+        StoreKind::S3(s3) => {
+            let options = s3_options(s3, stall, scrubber)?;
+            if create && s3.create {
+                make_bucket(&options, &s3.server.region)?;
+            }
+            Arc::new(S3Store::open(options)?)
+        }
         StoreKind::Sftp(sftp) => Arc::new(sftp_store(sftp, stall, create, scrubber)),
     })
+}
+
+/// Makes a bucket that is missing: versioned and encrypted, with all public access blocked. What a server
+/// does not know of these, [`crate::posture`] says.
+fn make_bucket(options: &S3Options, region: &str) -> Result<()> {
+    let bucket = Bucket::open(options)?;
+    if bucket.exists()? {
+        return Ok(());
+    }
+    bucket.create(region, false)?;
+    for mend in [Mend::PublicAccess, Mend::Versioning, Mend::Encryption] {
+        match bucket.mend(mend) {
+            Err(error @ (StoreError::Unreachable { .. } | StoreError::Credentials { .. })) => {
+                return Err(error.into());
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn sftp_store(sftp: &SftpConfig, stall: Duration, create: bool, scrubber: &Scrubber) -> SftpStore {

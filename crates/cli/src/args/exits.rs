@@ -43,6 +43,19 @@ const TABLE: &[(&str, &[Meaning])] = &[
         ],
     ),
     (
+        "posture",
+        &[
+            (
+                Exit::Failed,
+                "a bucket is not what it must be, or cannot be looked at",
+            ),
+            (
+                Exit::NeedsConfirmation,
+                "the calls of --fix were shown, and --yes was not given",
+            ),
+        ],
+    ),
+    (
         "config check",
         &[(Exit::Usage, "there is an error in the configuration")],
     ),

@@ -61,7 +61,7 @@ pub fn show(out: &Printer, findings: &Findings) {
 }
 
 /// How much is wrong, in a line.
-fn summary(findings: &Findings) -> String {
+pub fn summary(findings: &Findings) -> String {
     let count = |severity, what| match findings.count(severity) {
         0 => None,
         number => Some(output::count(number, what)),

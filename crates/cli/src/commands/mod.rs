@@ -15,6 +15,7 @@ mod kit;
 mod man;
 mod notify;
 mod points;
+mod posture;
 mod prune;
 mod repo;
 mod report;
@@ -197,6 +198,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
     match &run.cli.command {
         Command::Init(args) => init::run(run, args),
         Command::Doctor => doctor::run(run),
+        Command::Posture(args) => posture::run(run, args),
         Command::Config { command } => config::run(run, *command),
         Command::Backup(args) => backup::run(run, args),
         Command::Points(args) => points::list(run, args),

@@ -10,8 +10,8 @@ use lifeboat_core::context::Context;
 use lifeboat_core::name::Name;
 use lifeboat_core::point::Selector;
 use lifeboat_core::points::{self, ListedPoint, Listing, Options, Problem, Shown, Standing};
-use lifeboat_core::posture;
 use lifeboat_core::restore::summarize;
+use lifeboat_core::wrong_clock;
 use lifeboat_core::{Exit, Result};
 use std::collections::BTreeSet;
 
@@ -63,8 +63,8 @@ fn warn(run: &Run<'_>, listing: &Listing, now: Timestamp) {
         }
     }
     for point in listing.points.iter().filter(|point| point.ahead) {
-        let text = posture::ahead(&point.point, now);
-        run.warn(&format!("{text}; {}", posture::AHEAD_HINT));
+        let text = wrong_clock::ahead(&point.point, now);
+        run.warn(&format!("{text}; {}", wrong_clock::AHEAD_HINT));
     }
     for overdue in &listing.overdue {
         run.warn(&format!("plan {}: {}", overdue.plan, overdue.why));

@@ -290,6 +290,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("notify: kind = \"webhook\"", "NotifyConfig", "webhook"),
     ("notify: kind = \"command\"", "NotifyConfig", "command"),
     ("escalate", "EscalateConfig", ""),
+    ("[posture.NAME]", "PostureConfig", ""),
     ("[ping.NAME]", "PingConfig", ""),
 ];
 

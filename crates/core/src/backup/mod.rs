@@ -31,11 +31,11 @@ use crate::point::{
     Consistency, Details, DetailsArtifact, FileAttributes, ManifestArtifact, ManifestSource,
     Outcome, PointId, Trigger, TriggeredBy,
 };
-use crate::posture;
 use crate::scratch;
 use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
 use crate::stores::OpenStore;
+use crate::wrong_clock;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        posture::check_clock(point.time())?;
+        wrong_clock::check_clock(point.time())?;
         let before = look_before(context, &mut stores);
         open_repositories(context, &mut stores);
         if let Some(failed) = unanimous(&stores) {

@@ -9,10 +9,10 @@ use crate::exposure;
 use crate::name::{Name, StoredKey};
 use crate::observe::Reporter;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
-use crate::posture;
 use crate::sign::TrustedSigners;
 use crate::snapshot::Deposit;
 use crate::stores::OpenStore;
+use crate::wrong_clock;
 use lifeboat_store::StoreError;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -120,7 +120,13 @@ pub(super) fn exposed(
 pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<Vec<String>> {
     let disowned = context.state.catalog.disowned()?;
     let now = context.clock.now();
-    let tell = |point: &PointId| format!("{}; {}", posture::ahead(point, now), posture::AHEAD_HINT);
+    let tell = |point: &PointId| {
+        format!(
+            "{}; {}",
+            wrong_clock::ahead(point, now),
+            wrong_clock::AHEAD_HINT
+        )
+    };
     let warnings: Vec<String> = ahead.difference(&disowned).map(tell).collect();
     warnings.iter().for_each(|text| context.reporter.warn(text));
     Ok(warnings)

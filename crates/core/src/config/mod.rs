@@ -64,6 +64,10 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub ping: BTreeMap<Name, PingConfig>,
+    /// Buckets that are watched beside the stores, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
+    pub posture: BTreeMap<Name, PostureConfig>,
     /// The file it was read from, absolute.
     #[serde(skip)]
     pub origin: PathBuf,
@@ -85,6 +89,7 @@ mod notify;
 mod ping;
 mod places;
 mod plan;
+mod posture;
 mod report;
 mod restore;
 mod run;
@@ -114,6 +119,7 @@ pub use ping::PingConfig;
 pub use plan::{
     AnomalyLimits, AnomalyRule, AnomalyWord, Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach,
 };
+pub use posture::{PostureConfig, PostureKind, Requirement};
 pub use report::{Period, ReportConfig, ReportFormat};
 pub use restore::RestoreConfig;
 pub use run::RunConfig;

@@ -1,6 +1,6 @@
 //! The tables `[store.NAME]`.
 
-use super::{BucketServer, DecryptConfig, EncryptConfig, SshConfig, text};
+use super::{BucketServer, DecryptConfig, EncryptConfig, Requirement, SshConfig, text};
 use crate::compress::Compress;
 use crate::secret::Reference;
 use crate::span::Span;
@@ -167,4 +167,10 @@ pub struct S3Config {
     /// KMS key id or ARN for `aws:kms`.
     #[serde(default)]
     pub kms_key_id: Option<String>,
+    /// Makes the bucket when it is missing: private, versioned and encrypted.
+    #[serde(default)]
+    pub create: bool,
+    /// What the bucket must be; what is not is an error.
+    #[serde(default)]
+    pub require: Vec<Requirement>,
 }

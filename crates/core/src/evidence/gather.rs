@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The directory of a signer that holds details, and that of the state.
 pub(super) const DETAILS: &str = "details";
 /// Where evidence is in a store.
-pub(super) const PREFIX: &str = "lifeboat/evidence/";
+pub(crate) const PREFIX: &str = "lifeboat/evidence/";
 
 /// A trusted record.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@
 
 mod chain;
 mod detail;
-mod gather;
+pub(crate) mod gather;
 mod place;
 mod proof;
 mod record;

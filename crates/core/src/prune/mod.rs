@@ -26,10 +26,10 @@ use crate::kept::{self, Judged, Proofs};
 use crate::lease;
 use crate::name::Name;
 use crate::point::PointId;
-use crate::posture;
 use crate::retention::{self, Decision, Excess, Reason};
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
+use crate::wrong_clock;
 use jiff::Timestamp;
 use lifeboat_store::Lock;
 use std::collections::BTreeSet;
@@ -54,7 +54,7 @@ pub struct Options {
 /// Decides about the points of each store, and carries it out unless it is a dry run. Fails if
 /// nothing could be begun; what goes wrong in a store is in the report.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
-    posture::check_clock(context.clock.now())?;
+    wrong_clock::check_clock(context.clock.now())?;
     if let Some(plan) = &options.plan {
         choose_plan(&context.config, Some(plan))?;
     }
@@ -265,9 +265,9 @@ fn refuse(context: &Context, survey: &Survey, store: &Name, unread: &[Error]) ->
     }
     let ahead: BTreeSet<_> = survey.ahead(context);
     if let Some(point) = ahead.into_iter().next() {
-        let text = posture::ahead(&point, context.clock.now());
+        let text = wrong_clock::ahead(&point, context.clock.now());
         return Err(stays(
-            &Error::new(Code::Clock, text).hint(posture::AHEAD_HINT),
+            &Error::new(Code::Clock, text).hint(wrong_clock::AHEAD_HINT),
         ));
     }
     Ok(())

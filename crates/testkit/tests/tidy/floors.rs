@@ -76,7 +76,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "retention",
             "objective",
             "anomaly",
-            "posture",
+            "wrong_clock",
             "place",
             "snapshot",
             "staging",
@@ -93,7 +93,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "measures", "status", "alarm", "report", "fetch", "deliver",
+            "posture", "measures", "status", "alarm", "report", "fetch", "deliver",
         ],
     ),
     (

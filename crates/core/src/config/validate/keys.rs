@@ -122,9 +122,22 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
         }
     }
     all.extend(of_channels(config));
+    all.extend(of_postures(config));
     let pings = config.ping.iter();
     all.extend(pings.map(|(name, ping)| of_ping(name, ping)));
     all
+}
+
+fn of_postures(
+    config: &Config,
+) -> impl Iterator<Item = (String, &str, Option<&Reference>, Use<'_>)> {
+    config.posture.iter().flat_map(|(name, posture)| {
+        let credentials = posture.server.credentials();
+        credentials.map(move |(key, reference)| {
+            let subject = format!("posture.{name}");
+            (subject, key, Some(reference), Use::Reaches)
+        })
+    })
 }
 
 fn of_channels(

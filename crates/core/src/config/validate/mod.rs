@@ -7,6 +7,7 @@
 //! servers are configured to publish.
 
 mod apart;
+mod buckets;
 mod disk;
 mod keys;
 mod notify;
@@ -152,6 +153,7 @@ impl Config {
         let mut issues = Vec::new();
         shape::sources(self, &mut issues);
         shape::stores(self, &mut issues);
+        buckets::postures(self, &mut issues);
         shape::plans(self, &mut issues);
         shape::drills(self, &mut issues);
         when::bounds(self, &mut issues);

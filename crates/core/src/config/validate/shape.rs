@@ -1,14 +1,14 @@
 //! Checks of shape: names that must exist, lists that must not be empty, keys that exclude each
 //! other.
 
-use super::Issue;
+use super::{Issue, buckets};
 use crate::archive::AgeRecipients;
 use crate::compress::Compress;
 use crate::config::places::did_you_mean;
 use crate::config::{
-    BucketConfig, BucketServer, Check, CheckConfig, CommandConfig, Config, DecryptConfig,
-    EncryptConfig, FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config,
-    ServerConfig, SftpConfig, SignConfig, SourceKind, StoreConfig, StoreKind,
+    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
+    FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, ServerConfig, SftpConfig,
+    SignConfig, SourceKind, StoreConfig, StoreKind,
 };
 use crate::kind::Kind;
 use crate::name::Name;
@@ -37,7 +37,7 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
 }
 
 fn bucket_source(subject: &str, bucket: &BucketConfig, issues: &mut Vec<Issue>) {
-    credentials(subject, &bucket.server, issues);
+    buckets::credentials(subject, &bucket.server, issues);
     if bucket.bucket.is_empty() || bucket.bucket.contains('/') {
         let message = format!("{:?} is no bucket", bucket.bucket);
         let issue = Issue::refused(subject, "bucket", message);
@@ -180,7 +180,7 @@ pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
             repository(&subject, store, issues);
         }
         match &store.kind {
-            StoreKind::S3(s3) => s3_store(&subject, s3, issues),
+            StoreKind::S3(s3) => buckets::s3_store(&subject, s3, issues),
             StoreKind::Sftp(sftp) => sftp_store(&subject, sftp, issues),
             StoreKind::Local(_) => {}
         }
@@ -216,7 +216,7 @@ fn repository(subject: &str, store: &StoreConfig, issues: &mut Vec<Issue>) {
 }
 
 /// Says that a text is invalid, and quotes it unless it may hold a password.
-fn invalid(text: &str, what: &str) -> String {
+pub(super) fn invalid(text: &str, what: &str) -> String {
     match text.contains([':', '@', '?']) {
         true => format!("it is no {what}"),
         false => format!("{text:?} is no {what}"),
@@ -364,67 +364,6 @@ fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
     if decrypt.passphrase.is_some() && !openable {
         let issue = Issue::refused(subject, "decrypt.passphrase", "nothing uses it");
         issues.push(issue.hint("remove it: gpg asks its agent"));
-    }
-}
-
-/// Refuses credentials of a bucket that contradict each other.
-fn credentials(subject: &str, server: &BucketServer, issues: &mut Vec<Issue>) {
-    let mut refuse = |key: &str, message: &str, hint: &str| {
-        issues.push(Issue::refused(subject, key, message.to_owned()).hint(hint.to_owned()));
-    };
-    let (access, secret) = (server.access_key.is_some(), server.secret_key.is_some());
-    if access != secret {
-        let (key, other) = match access {
-            true => ("secret_key", "access_key"),
-            false => ("access_key", "secret_key"),
-        };
-        let hint = "give both, or neither: then they are found where the AWS tools find them";
-        refuse(key, &format!("{other} is given without it"), hint);
-    }
-    if server.session_token.is_some() && !(access && secret) {
-        let hint = "give access_key and secret_key, too, or remove it";
-        refuse(
-            "session_token",
-            "it belongs to keys that are not given",
-            hint,
-        );
-    }
-    if server.profile.is_some() && (access || secret) {
-        let hint = "give the keys, or the profile that has them";
-        refuse("profile", "it is given beside keys", hint);
-    }
-    if server.external_id.is_some() && server.role_arn.is_none() {
-        refuse(
-            "external_id",
-            "nothing uses it",
-            "add role_arn, or remove it",
-        );
-    }
-    let role = server.role_arn.as_deref();
-    if role.is_some_and(|arn| !arn.starts_with("arn:") || !arn.contains(":role/")) {
-        let hint = "write arn:aws:iam::ACCOUNT:role/NAME";
-        refuse("role_arn", "this is not the name of a role", hint);
-    }
-}
-
-fn s3_store(subject: &str, s3: &S3Config, issues: &mut Vec<Issue>) {
-    credentials(subject, &s3.server, issues);
-    if s3.bucket.is_empty() || s3.bucket.contains('/') {
-        let issue = Issue::refused(subject, "bucket", invalid(&s3.bucket, "bucket"));
-        issues.push(issue.hint("write its name alone; a path within it is its prefix"));
-    }
-    let encryption = s3.server_side_encryption.as_deref();
-    if let Some(word) = encryption.filter(|word| !matches!(*word, "AES256" | "aws:kms")) {
-        let issue = Issue::refused(
-            subject,
-            "server_side_encryption",
-            format!("unknown word {word:?}"),
-        );
-        issues.push(issue.hint("use \"AES256\" or \"aws:kms\""));
-    }
-    if s3.kms_key_id.is_some() && encryption != Some("aws:kms") {
-        let issue = Issue::refused(subject, "kms_key_id", "nothing uses it");
-        issues.push(issue.hint("add server_side_encryption = \"aws:kms\""));
     }
 }
 

@@ -5,6 +5,7 @@
 //! bounded. A listing that is not complete ends in an error. A piece of an object is complete, and
 //! belongs to the version that was requested. No more of an object than one piece is in memory.
 
+pub mod control;
 mod list;
 mod objects;
 mod put;

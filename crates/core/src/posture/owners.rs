@@ -1,7 +1,6 @@
 //! Whose credentials the buckets are reached with. Amazon is asked, by STS, about those for its own
 //! buckets, and about no others.
 
-use super::{failed, finding};
 use crate::aws::{self, Identity};
 use crate::cancel::Cancel;
 use crate::config::{BucketConfig, BucketServer, StoreKind};
@@ -14,7 +13,7 @@ use lifeboat_store::aws::{CredentialError, Keys};
 use std::collections::BTreeMap;
 
 /// The owners of the credentials of the stores that are buckets.
-pub(super) struct Owners(BTreeMap<Name, Result<Owner>>);
+pub(crate) struct Owners(BTreeMap<Name, Result<Owner>>);
 
 struct Owner {
     keys: Keys,
@@ -52,8 +51,23 @@ impl Owner {
     }
 }
 
+fn finding(subject: &str, severity: Severity, message: impl Into<String>) -> Finding {
+    Finding::new(subject, severity, message, None)
+}
+
 impl Owners {
-    pub(super) fn of_stores(context: &Context) -> Self {
+    /// Whose credentials those of a store are: the user, role or key, and the account where it is known.
+    pub(crate) fn whose(&self, store: &Name) -> Option<(String, Option<String>)> {
+        let owner = self.0.get(store)?.as_ref().ok()?;
+        let account = match &owner.identity {
+            Some(Ok(identity)) => Some(identity.account.clone()),
+            Some(Err(_)) | None => None,
+        };
+        let who = owner.principal().unwrap_or(&owner.keys.access_key);
+        Some((who.to_owned(), account))
+    }
+
+    pub(crate) fn of_stores(context: &Context) -> Self {
         let stores = context.config.store.iter();
         let buckets = stores.filter_map(|(name, store)| match &store.kind {
             StoreKind::S3(s3) => Some((name.clone(), Owner::of(context, &s3.server))),
@@ -64,10 +78,14 @@ impl Owners {
 
     /// Reports whose credentials a store is reached with; nothing where they are simply given and nobody
     /// can be asked.
-    pub(super) fn of_store(&self, subject: &str, store: &Name) -> Option<Finding> {
+    pub(crate) fn of_store(&self, subject: &str, store: &Name) -> Option<Finding> {
         let owner = match self.0.get(store)? {
             Ok(owner) => owner,
-            Err(error) => return Some(failed(subject, error)),
+            Err(error) => {
+                let severity = Severity::Error;
+                let hint = error.hint.clone();
+                return Some(Finding::new(subject, severity, error.to_string(), hint));
+            }
         };
         let from = &owner.keys.from;
         let (severity, text) = match &owner.identity {
@@ -86,7 +104,7 @@ impl Owners {
     }
 
     /// Reports a bucket that is a source and a store that use the same credentials, under whatever names.
-    pub(super) fn shared(
+    pub(crate) fn shared(
         &self,
         context: &Context,
         subject: &str,
