@@ -1,14 +1,17 @@
 //! The command line, defined once: parsing, help, completions and man pages come from here.
 
 pub mod exits;
+mod policy;
 mod posture;
 pub mod repo;
 mod shared;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use lifeboat_core::config::Period;
+pub use policy::{Policy, PolicyFormat};
 pub use posture::Posture;
-use shared::{AsOf, Cold, FromStore, InStore, POINT, Trust};
+pub use shared::{AsOf, Cold};
+use shared::{FromStore, InStore, POINT, Trust};
 use std::path::PathBuf;
 
 /// A backup system that proves it can restore.
@@ -62,6 +65,8 @@ pub enum Command {
     Doctor,
     /// Look whether the buckets are what they should be, and mend what can be mended
     Posture(Posture),
+    /// Print the policy that the credentials of the buckets need, or lifecycle rules that do no harm
+    Policy(Policy),
     /// Look at the configuration alone
     Config {
         #[command(subcommand)]
@@ -163,6 +168,7 @@ impl Command {
             Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,
             Command::Posture(args) => args.fix.is_some(),
+            Command::Policy(_) => false,
             Command::Gate(_) | Command::Notify { .. } | Command::Ack(_) => true,
             Command::Status(args) => args.check,
             Command::Jobs(_) | Command::Metrics | Command::Alarms => false,

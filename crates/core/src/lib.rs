@@ -59,6 +59,7 @@ pub mod place;
 pub mod plain;
 pub mod point;
 pub mod points;
+pub mod policy;
 mod pool;
 pub mod posture;
 pub mod probe;

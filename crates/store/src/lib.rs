@@ -27,7 +27,7 @@ pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use s3::{S3Options, S3Store, bucket};
+pub use s3::{Call, S3Options, S3Store, bucket};
 pub use sftp::{SftpOptions, SftpStore};
 
 use bytes::Bytes;

@@ -154,6 +154,18 @@ const UNSTABLE: [HeaderName; 7] = [
     header::USER_AGENT,
 ];
 
+/// The same address in the one form that is signed: what differs only in how it is encoded would be signed
+/// otherwise by servers that take it as it comes.
+pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
+    let mut text = encode(&decode_part(uri.path()), true);
+    if let Some(query) = uri.query() {
+        text = format!("{text}?{}", canonical_query(query));
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(text.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
 /// The parameters in order of name, each encoded in the one way that is signed.
 fn canonical_query(query: &str) -> String {
     let parts = query.split('&').filter(|part| !part.is_empty());
@@ -273,6 +285,25 @@ mod tests {
     use super::*;
 
     /// The example "GET Object" of the Amazon S3 API reference, "Authenticating Requests".
+    #[test]
+    fn an_address_is_sent_in_the_form_that_is_signed() {
+        let sent = |uri: &str| canonical(&uri.parse().unwrap()).unwrap().to_string();
+        for (uri, expected) in [
+            (
+                "http://h:1/b?list-type=2&prefix=a/b%20c&max-keys=1",
+                "http://h:1/b?list-type=2&max-keys=1&prefix=a%2Fb%20c",
+            ),
+            ("http://h/b/k(1)/..", "http://h/b/k%281%29/.."),
+            (
+                "http://h/b/k%2B%C3%A4?uploads",
+                "http://h/b/k%2B%C3%A4?uploads=",
+            ),
+            ("http://h/", "http://h/"),
+        ] {
+            assert_eq!(sent(uri), expected);
+        }
+    }
+
     #[test]
     fn the_reference_example_is_signed_correctly() {
         let secret_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

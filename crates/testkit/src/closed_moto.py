@@ -1,4 +1,7 @@
-"""moto_server, with two promises of real servers that it does not keep by itself.
+"""moto_server, with three promises of real servers that it does not keep by itself.
+
+Its table of actions is that of the service authorization reference: moto leaves out some settings of a
+bucket, which it then takes for listings.
 
 It refuses strangers the listing of a bucket that is not public: moto asks policies and access
 control lists when someone without credentials wants an object, and lists every bucket to anybody.
@@ -14,6 +17,22 @@ from moto import server
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import s3_backends
+from moto.s3.responses import ACTION_MAP
+
+
+ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"
+for method, parameter, action in [
+    ("GET", "encryption", "GetEncryptionConfiguration"),
+    ("GET", "object-lock", "GetBucketObjectLockConfiguration"),
+    ("GET", "publicAccessBlock", "GetBucketPublicAccessBlock"),
+    ("GET", "replication", "GetReplicationConfiguration"),
+    ("PUT", "encryption", "PutEncryptionConfiguration"),
+    ("PUT", "publicAccessBlock", "PutBucketPublicAccessBlock"),
+]:
+    ACTION_MAP["BUCKET"][method][parameter] = action
+ACTION_MAP["KEY"]["HEAD"]["versionId"] = "GetObjectVersion"
+ACTION_MAP["KEY"]["GET"]["retention"] = "GetObjectRetention"
+ACTION_MAP["KEY"]["PUT"]["retention"] = "PutObjectRetention"
 
 
 def is_public(name):

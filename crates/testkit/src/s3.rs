@@ -214,6 +214,12 @@ impl MotoServer {
     /// Makes a user with this policy (a JSON document), and accepts only known keys from now on.
     /// Returns the user's access key and secret key.
     pub fn enforce(&self, policy: &str) -> (String, String) {
+        self.enforce_each(&[policy.to_owned()]).remove(0)
+    }
+
+    /// Makes a user with each of these policies, and accepts only known keys from now on. Returns their
+    /// access keys and secret keys.
+    pub fn enforce_each(&self, policies: &[String]) -> Vec<(String, String)> {
         let iam = |form: String| {
             let answer = self.request(
                 "POST",
@@ -227,18 +233,21 @@ impl MotoServer {
             assert_eq!(answer.status, 200, "{}", answer.text());
             answer.text()
         };
-        iam("Action=CreateUser&UserName=tester&Version=2010-05-08".to_owned());
-        iam(format!(
-            "Action=PutUserPolicy&UserName=tester&PolicyName=p&Version=2010-05-08&PolicyDocument={}",
-            percent_encode(policy)
-        ));
-        let made = iam("Action=CreateAccessKey&UserName=tester&Version=2010-05-08".to_owned());
+        let user_of = |(number, policy): (usize, &String)| {
+            let user = format!("UserName=tester{number}&Version=2010-05-08");
+            iam(format!("Action=CreateUser&{user}"));
+            let policy = percent_encode(policy);
+            iam(format!(
+                "Action=PutUserPolicy&{user}&PolicyName=p&PolicyDocument={policy}"
+            ));
+            let made = iam(format!("Action=CreateAccessKey&{user}"));
+            let of = |name| element(&made, name);
+            (of("AccessKeyId"), of("SecretAccessKey"))
+        };
+        let users = policies.iter().enumerate().map(user_of).collect();
         let answer = self.request("POST", "/moto-api/reset-auth", &[], b"0");
         assert_eq!(answer.status, 200, "{}", answer.text());
-        (
-            element(&made, "AccessKeyId"),
-            element(&made, "SecretAccessKey"),
-        )
+        users
     }
 }
 

@@ -42,6 +42,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
             (Exit::Usage, "the configuration cannot hold"),
         ],
     ),
+    ("policy", &[]),
     (
         "posture",
         &[

@@ -15,6 +15,7 @@ mod kit;
 mod man;
 mod notify;
 mod points;
+mod policy;
 mod posture;
 mod prune;
 mod repo;
@@ -198,6 +199,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
     match &run.cli.command {
         Command::Init(args) => init::run(run, args),
         Command::Doctor => doctor::run(run),
+        Command::Policy(args) => policy::run(run, args),
         Command::Posture(args) => posture::run(run, args),
         Command::Config { command } => config::run(run, *command),
         Command::Backup(args) => backup::run(run, args),

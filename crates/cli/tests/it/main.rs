@@ -64,6 +64,7 @@ mod others;
 mod package;
 mod packaging;
 mod partial;
+mod policy;
 mod posture;
 mod prune;
 mod prune_marks;

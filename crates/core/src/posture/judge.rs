@@ -321,7 +321,7 @@ impl Found<'_> {
         let harm = lifecycle::harm(rules, self.wanted.needs);
         let is_harmless = harm.is_empty();
         for (rule, message) in harm {
-            let hint = "change or remove that rule: what Lifeboat keeps and deletes is said by `keep`; `lifeboat policy --lifecycle` prints rules that do no harm";
+            let hint = "change or remove that rule: what Lifeboat keeps and deletes is said by `keep`; `lifeboat policy --lifecycle STORE` prints rules that do no harm";
             let topic = format!("{topic}.{rule}");
             self.add(&topic, Severity::Error, message, Some(hint.to_owned()));
         }
@@ -334,7 +334,8 @@ impl Found<'_> {
             && !lifecycle::clears(rules, self.wanted.needs)
         {
             let message = "versions that are not the newest never expire: what prune deletes stays there, and costs".to_owned();
-            let hint = "add a rule that lets them expire: `lifeboat policy --lifecycle` prints one";
+            let hint =
+                "add a rule that lets them expire: `lifeboat policy --lifecycle STORE` prints one";
             self.add(
                 "noncurrent-versions",
                 Severity::Warning,

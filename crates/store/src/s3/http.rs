@@ -2,6 +2,7 @@
 //! piece of it. A refusal keeps the code that the server gave. Redirects are not followed, because
 //! a signature is valid for one host only.
 
+use super::call::Call;
 use super::refusal::{Broken, Refusal};
 use super::wire::{Unanswered, Wire, is_proxied};
 use crate::aws::Credentials;
@@ -64,6 +65,8 @@ pub(super) struct Http {
 pub(super) struct Signing {
     pub(super) credentials: Credentials,
     pub(super) region: String,
+    /// The path of the bucket: `/bucket`, or empty if the host names the bucket.
+    pub(super) bucket: String,
     pub(super) service: &'static str,
 }
 
@@ -74,6 +77,9 @@ impl Signing {
         let keys = self.credentials.current().await.map_err(|error| {
             Error::new(ErrorKind::Unexpected, error.to_string()).set_source(error)
         })?;
+        if let Some(uri) = sign::canonical(&parts.uri) {
+            parts.uri = uri;
+        }
         let known = parts.headers.get("x-amz-content-sha256").cloned();
         let payload = known.as_ref().and_then(|value| value.to_str().ok());
         let signed = sign::Parts {
@@ -181,6 +187,7 @@ impl Http {
     /// Reads the reason for a refusal, and waits as long as the server requests, within bounds.
     async fn refused(
         &self,
+        call: Option<Call>,
         status: StatusCode,
         headers: &header::HeaderMap,
         response: reqwest::Response,
@@ -199,7 +206,7 @@ impl Http {
             .get("x-amz-bucket-region")
             .and_then(|v| v.to_str().ok());
         let text = String::from_utf8_lossy(&text);
-        let refusal = Refusal::new(status.as_u16(), &text, region);
+        let refusal = Refusal::new(status.as_u16(), &text, region).of(call);
         let renews = match &self.signing {
             Some(Signing { credentials, .. }) if refusal.is_expired() => {
                 credentials.expired().await
@@ -250,9 +257,18 @@ impl HttpTransport for Http {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, Error> {
         self.unless_given_up()?;
         let (mut parts, body) = request.into_parts();
-        if let Some(signing) = &self.signing {
-            signing.sign(&mut parts).await?;
-        }
+        let call = match &self.signing {
+            Some(signing) => {
+                let call = Call::of(&parts.method, &parts.uri, &signing.bucket);
+                let call = call.ok_or_else(|| {
+                    let what = format!("{} of that kind is no call of Lifeboat", parts.method);
+                    Error::new(ErrorKind::Unsupported, what)
+                })?;
+                signing.sign(&mut parts).await?;
+                Some(call)
+            }
+            None => None,
+        };
         let head = parts.method == Method::HEAD;
         let query = parts.uri.query().unwrap_or_default();
         let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");
@@ -297,7 +313,7 @@ impl HttpTransport for Http {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         if !status.is_success() {
-            return Err(self.refused(status, &headers, response).await);
+            return Err(self.refused(call, status, &headers, response).await);
         }
         if brings_nothing {
             lock(&self.health).answered();

@@ -7,6 +7,7 @@
 //! process is killed leaves parts that only the bucket's lifecycle rules remove.
 
 pub mod bucket;
+mod call;
 mod confirm;
 mod download;
 mod http;
@@ -25,6 +26,7 @@ use crate::runtime;
 use crate::{Exposure, Lock, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
 use bucket::Bucket;
 use bytes::Bytes;
+pub use call::Call;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use opendal::layers::RetryLayer;
@@ -519,6 +521,10 @@ fn signing(options: &S3Options, region: String) -> Signing {
     Signing {
         credentials: options.credentials.clone(),
         region,
+        bucket: match options.virtual_host_style {
+            true => String::new(),
+            false => format!("/{}", options.bucket),
+        },
         service: match is_directory(&options.bucket) {
             true => "s3express",
             false => "s3",

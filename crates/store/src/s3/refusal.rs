@@ -1,6 +1,7 @@
 //! Interprets the refusals of S3 servers for the caller. Codes are those of the S3 API and of
 //! servers that implement it; an unknown code is judged by its HTTP status.
 
+use super::call::Call;
 use crate::StoreError;
 use crate::aws::CredentialError;
 use crate::error::EXPIRED;
@@ -16,6 +17,8 @@ pub(super) struct Refusal {
     /// The error code; empty if there was none, as in every answer to HEAD.
     pub(super) code: String,
     message: String,
+    /// The action that a policy must allow, where that may be the reason.
+    action: Option<&'static str>,
 }
 
 /// No answer came, or only half of one.
@@ -42,7 +45,15 @@ impl Refusal {
             status,
             code: between(text, "Code"),
             message: message.trim().to_owned(),
+            action: None,
         }
+    }
+
+    /// Says which call was refused. Only a refusal for want of rights names its action.
+    pub(super) fn of(mut self, call: Option<Call>) -> Self {
+        let by_right = self.status == 403 && matches!(self.code.as_str(), "" | "AccessDenied");
+        self.action = call.filter(|_| by_right).map(Call::action);
+        self
     }
 
     /// The answer that a server with conditional requests gives when the object has been replaced.
@@ -51,6 +62,7 @@ impl Refusal {
             status: 412,
             code: "PreconditionFailed".to_owned(),
             message: "another object has its key now".to_owned(),
+            action: None,
         }
     }
 
@@ -231,6 +243,11 @@ impl fmt::Display for Refusal {
             ("", message) => write!(f, "it answers with status {}: {message}", self.status),
             (code, "") => write!(f, "{code}"),
             (code, message) => write!(f, "{code}: {message}"),
+        }?;
+        match self.action {
+            // Amazon names it itself, sometimes.
+            Some(action) if !self.message.contains(action) => write!(f, " ({action} is needed)"),
+            _ => Ok(()),
         }
     }
 }

@@ -62,6 +62,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         &[
             "config",
             "credentials",
+            "policy",
             "units",
             "discover",
             "given",

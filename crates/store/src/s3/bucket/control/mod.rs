@@ -49,7 +49,7 @@ impl Setting {
     ];
 
     /// The parameter that asks for it.
-    fn parameter(self) -> &'static str {
+    pub(in crate::s3) fn parameter(self) -> &'static str {
         match self {
             Setting::Location => "location",
             Setting::Versioning => "versioning",
@@ -80,6 +80,22 @@ impl Setting {
             Setting::Lifecycle => "s3:GetLifecycleConfiguration",
             Setting::Replication => "s3:GetReplicationConfiguration",
             Setting::Logging => "s3:GetBucketLogging",
+        }
+    }
+
+    /// The action that a policy must allow for setting it.
+    pub fn put_action(self) -> &'static str {
+        match self {
+            Setting::Location => "s3:CreateBucket",
+            Setting::Versioning => "s3:PutBucketVersioning",
+            Setting::ObjectLock => "s3:PutBucketObjectLockConfiguration",
+            Setting::PublicAccessBlock => "s3:PutBucketPublicAccessBlock",
+            Setting::Policy | Setting::PolicyStatus => "s3:PutBucketPolicy",
+            Setting::Acl => "s3:PutBucketAcl",
+            Setting::Encryption => "s3:PutEncryptionConfiguration",
+            Setting::Lifecycle => "s3:PutLifecycleConfiguration",
+            Setting::Replication => "s3:PutReplicationConfiguration",
+            Setting::Logging => "s3:PutBucketLogging",
         }
     }
 
@@ -200,11 +216,7 @@ pub enum Mend {
 impl Mend {
     /// The action that a policy must allow.
     pub fn action(self) -> &'static str {
-        match self {
-            Mend::Versioning => "s3:PutBucketVersioning",
-            Mend::PublicAccess => "s3:PutBucketPublicAccessBlock",
-            Mend::Encryption => "s3:PutEncryptionConfiguration",
-        }
+        self.setting().put_action()
     }
 
     fn setting(self) -> Setting {
