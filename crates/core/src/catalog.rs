@@ -10,6 +10,7 @@
 
 mod details;
 mod doubt;
+mod locks;
 pub(crate) mod marks;
 pub mod memory;
 mod place;
@@ -291,6 +292,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
     connection.execute_batch(doubt::SCHEMA)?;
+    connection.execute_batch(locks::SCHEMA)?;
     connection.execute_batch(stored::SCHEMA)?;
     connection.execute_batch(posture::SCHEMA)?;
     connection.execute_batch(place::SCHEMA)?;

@@ -1,5 +1,6 @@
 //! Checks every source, store, key and tool, and says what is unsafe and how to fix it.
 
+mod locks;
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
@@ -76,6 +77,7 @@ pub fn watch(context: &Context) -> Vec<Finding> {
         // One that cannot be opened is told of by itself.
         if let Ok(store) = context.stores.open(name) {
             findings.extend(recipients(&subject, &store, context.clock.now()));
+            findings.extend(locks::examine(&subject, &store));
             // The runner has just asked the store: what is noted of it is enough.
             let noted = context.state.catalog.copies(&store.store.location());
             let noted = noted.unwrap_or_default().into_iter();
@@ -349,6 +351,7 @@ fn stores(context: &Context, owners: &Owners) -> Vec<Finding> {
                 findings.extend(exposure::examine(context, &subject, &store));
                 findings.extend(owners.of_store(&subject, name));
                 findings.extend(open_to_others(&subject, config));
+                findings.extend(locks::examine(&subject, &store));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),
         }

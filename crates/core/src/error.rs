@@ -4,8 +4,8 @@
 //! one from a child's output scrubs it first (see [`crate::secret::Scrubber`]).
 
 use crate::exit::Exit;
-use lifeboat_store::StoreError;
 use lifeboat_store::aws::CredentialError;
+use lifeboat_store::{StoreError, Unlocked};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -351,6 +351,7 @@ impl From<StoreError> for Error {
                 Code::Store,
                 "run again; if it happens twice, the store or the way to it damages data",
             ),
+            StoreError::Unlocked { why, .. } => (Code::Store, lock_hint(why)),
             StoreError::Body { source, .. } => {
                 if let Some(inner) = source.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
                     return inner.clone();
@@ -407,6 +408,21 @@ pub(crate) fn credential_hint(error: &CredentialError) -> &'static str {
         CredentialError::Odd { .. } => "look for a blank or an end of line within them",
         _ => {
             "check that this host can reach it; give the keys themselves if it is not meant to be there"
+        }
+    }
+}
+
+/// What to do where an object is not locked as it should be.
+fn lock_hint(why: &Unlocked) -> &'static str {
+    match why {
+        Unlocked::Refused(_) => {
+            "turn on versioning and object lock for the bucket (aws s3api put-bucket-versioning, put-object-lock-configuration), or remove object_lock from the store"
+        }
+        Unlocked::Denied(_) => {
+            "let these credentials set and read locks: s3:PutObjectRetention and s3:GetObjectRetention"
+        }
+        _ => {
+            "choose a server that keeps locks as S3 does, and let these credentials read them (s3:GetObjectRetention); or remove object_lock from the store"
         }
     }
 }

@@ -49,6 +49,7 @@ pub mod marks;
 mod measures;
 pub mod name;
 pub mod notify;
+mod object_lock;
 pub mod objective;
 pub mod observe;
 pub mod ownership;

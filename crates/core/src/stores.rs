@@ -15,6 +15,7 @@ use crate::config::{
 use crate::credentials;
 use crate::error::{Code, Error, Fact, Result};
 use crate::name::Name;
+use crate::object_lock;
 use crate::ownership;
 use crate::pool;
 use crate::resolve::resolve;
@@ -414,6 +415,7 @@ fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3O
         storage_class: s3.storage_class.clone(),
         server_side_encryption: s3.server_side_encryption.clone(),
         kms_key_id: s3.kms_key_id.clone(),
+        object_lock: s3.object_lock.as_ref().map(object_lock::of),
         virtual_host_style: s3.server.virtual_host_style,
         stall,
         ending: Cancel::current().ending(),

@@ -1,6 +1,7 @@
 //! The errors of a store, as facts; the caller turns them into sentences.
 
 use crate::aws::CredentialError;
+use crate::lock::Unlocked;
 use std::io;
 use std::sync::Arc;
 
@@ -73,6 +74,13 @@ pub enum StoreError {
         key: String,
         expected: String,
         observed: String,
+    },
+    /// The object is not locked as the store was told to lock it. It may be there all the same.
+    #[error("{location} does not lock {key:?} as it should: {why}")]
+    Unlocked {
+        location: String,
+        key: String,
+        why: Unlocked,
     },
     /// The body to store ended in an error; nothing was stored.
     #[error("the data for {key:?} ended in an error: {source}")]

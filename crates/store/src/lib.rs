@@ -12,6 +12,7 @@ mod health;
 mod key;
 mod listed;
 pub mod local;
+mod lock;
 pub mod memory;
 mod past;
 mod probe;
@@ -26,6 +27,7 @@ pub use ending::Ending;
 pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;
+pub use lock::{Lock, LockMode, LockSettings, ObjectLock, Unlocked};
 pub use memory::MemoryStore;
 pub use s3::{Call, S3Options, S3Store, bucket};
 pub use sftp::{SftpOptions, SftpStore};
@@ -106,6 +108,30 @@ pub trait Store: Send + Sync {
     fn lock(&self, key: &str, version: Option<&str>) -> Result<Option<Lock>, StoreError> {
         let _ = (key, version);
         Ok(None)
+    }
+
+    /// Locks an object, or this version of it, until `until`, unless it is locked until `enough`
+    /// already. Returns until when it is locked then, as the store reports it. It never shortens a
+    /// lock. Fails with [`StoreError::Unlocked`] if that cannot be had, as in every store that was not
+    /// told to lock objects.
+    fn extend_lock(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        enough: Timestamp,
+        until: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let _ = (version, enough, until);
+        Err(StoreError::Unlocked {
+            location: self.location(),
+            key: key.to_owned(),
+            why: Unlocked::Absent,
+        })
+    }
+
+    /// What the store says about locks on its objects; `None` if these credentials may not ask.
+    fn lock_settings(&self) -> Result<Option<LockSettings>, StoreError> {
+        Ok(Some(LockSettings::default()))
     }
 
     /// Opens one version of an object, as [`Store::open`] does. Fails with [`StoreError::NotFound`]
@@ -208,15 +234,6 @@ pub struct ObjectInfo {
     pub modified: Option<Timestamp>,
     /// The id of its current version, if the store keeps versions. Listings may lack it.
     pub version: Option<String>,
-}
-
-/// A lock on an object, which the store enforces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lock {
-    /// It cannot be deleted before this time.
-    Until(Timestamp),
-    /// It cannot be deleted until somebody lifts the lock.
-    Held,
 }
 
 /// The error of a store that keeps no versions and is asked for one.

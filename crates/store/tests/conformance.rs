@@ -14,6 +14,8 @@
 mod faults;
 #[path = "conformance/local.rs"]
 mod local;
+#[path = "conformance/locks.rs"]
+mod locks;
 #[path = "conformance/s3.rs"]
 mod s3;
 #[path = "conformance/sftp.rs"]

@@ -142,6 +142,16 @@ impl MotoServer {
         self.create_bucket_with(name, &[("x-amz-bucket-object-lock-enabled", "true")]);
     }
 
+    /// Makes a bucket lock for some days whatever is put without a lock of its own.
+    pub fn lock_by_default(&self, bucket: &str, days: u32) {
+        let body = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        let path = format!("/{bucket}?object-lock");
+        let answer = self.request("PUT", &path, &[], body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
     fn create_bucket_with(&self, name: &str, headers: &[(&str, &str)]) {
         // While moto is still loading, it sometimes fails.
         let mut attempts = 0;

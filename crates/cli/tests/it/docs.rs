@@ -261,6 +261,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),
+    ("object_lock", "ObjectLockConfig", ""),
     ("kind = \"sftp\"", "StoreConfig", "sftp"),
     ("encrypt", "EncryptConfig", ""),
     ("sign", "SignConfig", ""),

@@ -58,6 +58,7 @@ mod mariadb_faults;
 mod metrics;
 mod missing;
 mod notify;
+mod object_lock;
 mod objectives;
 mod openpgp;
 mod others;

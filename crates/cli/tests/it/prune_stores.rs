@@ -417,7 +417,8 @@ fn a_locked_point_waits_until_its_lock_is_over() {
         (&point["hold"], &point["until"]),
         (&"locked".into(), &"2026-12-20T00:00:00Z".into())
     );
-    ok_on(&app, 3, "04:00:00", &["prune", "--dry-run"]).says(&["deletable from 2026-12-20"]);
+    ok_on(&app, 3, "04:00:00", &["prune", "--dry-run"])
+        .says(&["waits for its lock until 2026-12-20"]);
     let report = json_on(&app, 4, "04:00:01", &["prune"]);
     assert_eq!(fates(&report, "disk"), ["waiting", "deleted", "kept"]);
     // The clock of the server decides; here nothing but ours has passed the date.

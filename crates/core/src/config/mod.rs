@@ -86,6 +86,7 @@ mod encryption;
 mod later;
 mod load;
 mod notify;
+mod object_lock;
 mod ping;
 mod places;
 mod plan;
@@ -115,6 +116,7 @@ pub use checks::{Check, CheckConfig};
 pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
 pub use notify::{EscalateConfig, NotifyConfig, Repeat, Topic};
+pub use object_lock::{ObjectLockConfig, ObjectLockMode};
 pub use ping::PingConfig;
 pub use plan::{
     AnomalyLimits, AnomalyRule, AnomalyWord, Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach,

@@ -1,6 +1,6 @@
 //! The tables `[store.NAME]`.
 
-use super::{BucketServer, DecryptConfig, EncryptConfig, Requirement, SshConfig, text};
+use super::{BucketServer, DecryptConfig, EncryptConfig, ObjectLockConfig, Requirement, SshConfig, text};
 use crate::compress::Compress;
 use crate::secret::Reference;
 use crate::span::Span;
@@ -173,4 +173,7 @@ pub struct S3Config {
     /// What the bucket must be; what is not is an error.
     #[serde(default)]
     pub require: Vec<Requirement>,
+    /// Locks what belongs to points, so that nobody can delete it before its date.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLockConfig>,
 }

@@ -10,6 +10,7 @@
 //! does not have, and nothing at all where a pin or a manifest of the store cannot be read.
 
 mod delete;
+mod lock;
 mod report;
 mod simulate;
 mod step;
@@ -31,7 +32,6 @@ use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use crate::wrong_clock;
 use jiff::Timestamp;
-use lifeboat_store::Lock;
 use std::collections::BTreeSet;
 use step::Step;
 
@@ -97,12 +97,23 @@ fn prune_store(
         return Err(error.clone());
     }
     let store = context.stores.open(name)?;
-    if store.config.pruned_by == PrunedBy::Elsewhere {
-        pruned.elsewhere = true;
+    pruned.elsewhere = store.config.pruned_by == PrunedBy::Elsewhere;
+    let set_aside = match pruned.elsewhere {
+        true => Ok(()),
+        false => set_broken_aside(context, &store, &mut judged, pruned),
+    };
+    if !options.dry_run {
+        // What stays must be locked in time, whatever forbids to delete the rest.
+        match lock::extend(context, &store, &judged) {
+            Ok(locks) => pruned.locks = locks,
+            Err(error) => pruned.errors.push(error),
+        }
+    }
+    if pruned.elsewhere {
         return Ok(());
     }
-    set_broken_aside(context, &store, &mut judged, pruned)?;
-    lock_times(context, &store, &mut judged)?;
+    set_aside?;
+    lock::wait(context, &store, survey, &mut judged)?;
     pruned.list(&judged, options.dry_run);
     pruned.others = others(survey, name, &judged, options);
     if judged
@@ -202,33 +213,6 @@ fn others(survey: &Survey, store: &Name, judged: &[Judged<'_>], options: &Option
     });
     let known: usize = judged.iter().map(|judged| judged.held.len()).sum();
     here.count().saturating_sub(known)
-}
-
-/// Asks the store what it locks of the points that would go, and decides anew about those.
-fn lock_times(context: &Context, store: &OpenStore, judged: &mut [Judged<'_>]) -> Result<()> {
-    for judged in judged {
-        let Some(rules) = kept::rules(context, &judged.plan, &judged.store) else {
-            continue;
-        };
-        let mut locked = false;
-        let decided = judged.held.iter_mut().zip(&judged.decisions);
-        for ((held, decision), copy) in decided.zip(&judged.copies) {
-            if !matches!(decision, Decision::Delete(_)) {
-                continue;
-            }
-            let mut lock: Option<Lock> = None;
-            for object in delete::objects(&copy.manifest) {
-                lock = lock.max(store.store.lock(&object.key, object.version.as_deref())?);
-            }
-            locked |= lock.is_some();
-            held.lock = lock;
-        }
-        if locked {
-            let now = context.clock.now();
-            judged.decisions = retention::decide(&judged.held, &rules, now);
-        }
-    }
-    Ok(())
 }
 
 impl Judged<'_> {

@@ -37,6 +37,8 @@ pub struct StorePruned {
     pub snapshots: u64,
     /// Objects that are named and were not deleted, since they are not the recorded ones.
     pub left: Vec<String>,
+    /// Objects of kept points whose locks were looked at, and are long enough now.
+    pub locks: u64,
     /// What went wrong.
     pub errors: Vec<Error>,
     /// The place of each point in the list.
@@ -148,6 +150,7 @@ impl StorePruned {
             freed_bytes: 0,
             snapshots: 0,
             left: Vec::new(),
+            locks: 0,
             errors: Vec::new(),
             places: BTreeMap::new(),
         }

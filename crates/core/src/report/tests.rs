@@ -89,6 +89,7 @@ fn bare() -> Facts {
             sources: vec![name("db")],
             stores: vec![name("disk")],
             prunes: true,
+            relocks: None,
             watch: Default::default(),
         }],
         drills: vec![DrillFacts {

@@ -135,7 +135,7 @@ impl fmt::Display for Decision {
                 until: Some(until),
                 why,
                 ..
-            } => write!(f, "{why}; deletable from {}", date(*until)),
+            } => write!(f, "{why}; waits for its lock until {}", date(*until)),
             Decision::Wait {
                 until: None, why, ..
             } => write!(f, "{why}; locked until somebody lifts the lock"),

@@ -304,11 +304,11 @@ fn what_goes_waits_for_the_grace_period_and_for_locks() {
     let until = Some(Lock::Until(at("2027-01-31T00:00:00Z")));
     assert_eq!(
         said(until, None),
-        "no rule keeps it; deletable from 2027-01-31"
+        "no rule keeps it; waits for its lock until 2027-01-31"
     );
     assert_eq!(
         said(until, Some("2026-12-31T00:00:00Z")),
-        "no rule keeps it; deletable from 2027-01-31"
+        "no rule keeps it; waits for its lock until 2027-01-31"
     );
     assert_eq!(
         said(Some(Lock::Held), None),

@@ -3,7 +3,7 @@
 use crate::anomaly::{Measured, Watch};
 use crate::catalog::Doubt;
 use crate::clock::is_ahead;
-use crate::config::{Config, PlanConfig, PrunedBy, When};
+use crate::config::{Config, PlanConfig, PrunedBy, StoreKind, When};
 use crate::context::Context;
 use crate::copies::{PointCopy, manifest_sha256};
 use crate::error::{Error, Result};
@@ -72,6 +72,9 @@ pub struct PlanFacts {
     pub stores: Vec<Name>,
     /// True if some store of it does not keep every point.
     pub prunes: bool,
+    /// Time after which it is pruned without a new point, too, since locks of its stores are to be
+    /// extended.
+    pub relocks: Option<Span>,
     /// How its points are judged by those before them.
     pub watch: Watch,
 }
@@ -305,7 +308,8 @@ fn configured(config: &Config) -> Promised {
         when: plan.when.clone(),
         sources: plan.sources.clone(),
         stores: plan.stores.clone(),
-        prunes: prunes(config, plan),
+        prunes: prunes(config, plan) || relocks(config, plan).is_some(),
+        relocks: relocks(config, plan),
         watch: Watch::of(config, plan),
     });
     let drills = config.drill.iter().map(|(name, drill)| DrillFacts {
@@ -329,6 +333,19 @@ fn prunes(config: &Config, plan: &PlanConfig) -> bool {
     };
     let mut stores = plan.stores.iter().filter(is_ours);
     stores.any(|store| plan.kept_in(store).is_some())
+}
+
+/// An eighth of the shortest lock in the stores of a plan: locks are extended when half is left.
+fn relocks(config: &Config, plan: &PlanConfig) -> Option<Span> {
+    let stores = plan.stores.iter().filter_map(|name| config.store.get(name));
+    let locks = stores.filter_map(|store| match &store.kind {
+        StoreKind::S3(s3) => s3.object_lock.as_ref(),
+        StoreKind::Local(_) | StoreKind::Sftp(_) => None,
+    });
+    let shortest = locks.map(|lock| lock.length.seconds).min()?;
+    Some(Span {
+        seconds: shortest / 8,
+    })
 }
 
 /// What the newest manifest of each plan says of plans, drills and objectives.
@@ -357,6 +374,7 @@ fn promised(survey: &Survey) -> Promised {
             sources: manifest.sources.iter().map(|s| s.name.clone()).collect(),
             stores: manifest.stores.clone(),
             prunes: false,
+            relocks: None,
             watch: Watch::unconfigured(),
         });
         for (drill, seconds) in targets.drill_max_age_seconds {

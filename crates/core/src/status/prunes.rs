@@ -22,7 +22,11 @@ pub(super) fn prunes(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp
             subject: plan.name.clone(),
             slot: None,
             attempt: 1,
-            reason: "a point was taken since the last time".to_owned(),
+            reason: match plan.relocks {
+                Some(_) => "a point was taken since the last time, or locks are to be extended",
+                None => "a point was taken since the last time",
+            }
+            .to_owned(),
             points: Vec::new(),
             usual: usual_job(basis.facts, JobKind::Prune, &plan.name),
         };
@@ -56,7 +60,7 @@ fn next(basis: &Basis<'_>, plan: &PlanFacts) -> Option<Timestamp> {
     let is_done = |job: &&Job| job.outcome == Some(JobOutcome::Done);
     let failures = ended().take_while(|job| !is_done(job)).count();
     let next = match failures {
-        0 if newest.finished <= last.started => return None,
+        0 if newest.finished <= last.started => later(last.started, relocks(plan)?),
         0 => later(last.started, PRUNE_SECONDS),
         failures => {
             let doublings = u32::try_from(failures - 1).unwrap_or(u32::MAX).min(20);
@@ -65,6 +69,12 @@ fn next(basis: &Basis<'_>, plan: &PlanFacts) -> Option<Timestamp> {
         }
     };
     Some(earliest.max(next))
+}
+
+/// Time in seconds after which a plan is pruned without a new point; `None` if it is not.
+fn relocks(plan: &PlanFacts) -> Option<i64> {
+    let seconds = i64::try_from(plan.relocks?.seconds).unwrap_or(i64::MAX);
+    Some(seconds.max(PRUNE_SECONDS))
 }
 
 /// Where no history remembers a prune: true if one does reach back, or if this run took the first

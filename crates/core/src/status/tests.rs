@@ -93,6 +93,7 @@ fn plan(of: &str, when: When) -> PlanFacts {
         when,
         sources: vec![name("db")],
         prunes: false,
+        relocks: None,
         watch: Default::default(),
     }
 }

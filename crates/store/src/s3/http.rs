@@ -45,6 +45,8 @@ const LARGE_PAGE_BYTES_MAX: u64 = 192 << 20;
 pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
 /// The time until which an object is locked, passed on in the same way.
 pub(super) const LOCKED_UNTIL: &str = "lifeboat-locked-until";
+/// The mode of that lock, in the same way.
+pub(super) const LOCK_MODE: &str = "lifeboat-lock-mode";
 /// Marks an object that is under a legal hold, in the same way.
 pub(super) const LEGAL_HOLD: &str = "lifeboat-legal-hold";
 
@@ -435,6 +437,7 @@ fn pass_on(headers: &mut header::HeaderMap) {
             LOCKED_UNTIL,
             of_server("x-amz-object-lock-retain-until-date"),
         ),
+        (LOCK_MODE, of_server("x-amz-object-lock-mode")),
         (
             LEGAL_HOLD,
             of_server("x-amz-object-lock-legal-hold").filter(|v| v.as_bytes() == b"ON"),

@@ -12,6 +12,7 @@ mod confirm;
 mod download;
 mod http;
 mod refusal;
+mod retain;
 mod stranger;
 mod upload;
 mod versions;
@@ -23,7 +24,10 @@ use crate::ending::Ending;
 use crate::listed::{LISTED_MAX, check_listed};
 use crate::probe::{probe, random_name};
 use crate::runtime;
-use crate::{Exposure, Lock, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
+use crate::{
+    Exposure, Lock, LockSettings, ObjectInfo, ObjectLock, PutOptions, Receipt, Store, StoreError,
+    check_key,
+};
 use bucket::Bucket;
 use bytes::Bytes;
 pub use call::Call;
@@ -32,6 +36,7 @@ use jiff::Timestamp;
 use opendal::layers::RetryLayer;
 use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, services};
 use refusal::{refusal, store_error};
+use retain::Retaining;
 use std::fmt;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +72,8 @@ pub struct S3Options {
     pub server_side_encryption: Option<String>,
     /// The key for `aws:kms`; if omitted, the account's default key.
     pub kms_key_id: Option<String>,
+    /// The locks of the objects that are put; `None` locks nothing.
+    pub object_lock: Option<ObjectLock>,
     /// Use `https://bucket.server/key` rather than `https://server/bucket/key`.
     pub virtual_host_style: bool,
     /// The time for which a server may be silent or keep failing before it is given up.
@@ -87,6 +94,7 @@ impl Default for S3Options {
             storage_class: None,
             server_side_encryption: None,
             kms_key_id: None,
+            object_lock: None,
             virtual_host_style: false,
             stall: Duration::from_secs(300),
             ending: Ending::default(),
@@ -98,6 +106,8 @@ impl Default for S3Options {
 #[derive(Clone)]
 pub struct S3Store {
     operator: Operator,
+    /// Puts the objects that are locked.
+    retaining: Option<Operator>,
     /// Asks what OpenDAL does not; `None` for an endpoint that is not plain.
     bucket: Option<Bucket>,
     location: String,
@@ -126,8 +136,7 @@ impl S3Store {
         let reached = Arc::<AtomicBool>::default();
         let signing = signing(&options, endpoint_of(&options, &location)?.0);
         let transport = http::Http::new(Arc::clone(&reached), options.stall, Some(signing));
-        let transport = transport.map_err(other)?;
-        let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
+        let transport = HttpTransporter::new(transport.map_err(other)?);
         let retry = RetryLayer::new()
             .with_jitter()
             .with_factor(2.0)
@@ -136,13 +145,24 @@ impl S3Store {
             .with_max_delay(RETRY_DELAY_MAX.min(options.stall / 4).max(RETRY_DELAY_MIN))
             .with_max_times(RETRIES_MAX)
             .with_notify(|_: opendal::layers::RetryEvent<'_>| {});
-        let operator = Operator::new(service(&options, &location)?)
-            .map_err(|e| store_error(&e, &location, ""))?
-            .with_context(context)
-            .layer(retry);
+        let operator = |transport: HttpTransporter| {
+            let context = OperationContext::new().with_http_transport(transport);
+            let operator = Operator::new(service(&options, &location)?);
+            let operator = operator.map_err(|e| store_error(&e, &location, ""))?;
+            Ok::<_, StoreError>(operator.with_context(context).layer(retry.clone()))
+        };
+        let with_lock = |lock: Option<ObjectLock>| {
+            let below = transport.clone();
+            operator(HttpTransporter::new(Retaining { below, lock }))
+        };
+        let (operator, retaining) = match options.object_lock {
+            Some(lock) => (with_lock(None)?, Some(with_lock(Some(lock))?)),
+            None => (operator(transport)?, None),
+        };
         let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
         Ok(S3Store {
             operator,
+            retaining,
             bucket: Bucket::open(&options).ok(),
             // Directory buckets have a different kind of ETag.
             opaque_etags: kms || is_directory(&options.bucket),
@@ -342,6 +362,20 @@ impl Store for S3Store {
 
     fn lock(&self, key: &str, version: Option<&str>) -> Result<Option<Lock>, StoreError> {
         self.locked(key, version)
+    }
+
+    fn extend_lock(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        enough: Timestamp,
+        until: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        self.lock_longer(key, version, enough, until)
+    }
+
+    fn lock_settings(&self) -> Result<Option<LockSettings>, StoreError> {
+        self.bucket.as_ref().map_or(Ok(None), Bucket::lock_settings)
     }
 
     fn open_version(

@@ -5,6 +5,7 @@ use super::call::Call;
 use crate::StoreError;
 use crate::aws::CredentialError;
 use crate::error::EXPIRED;
+use crate::lock::Unlocked;
 use crate::sign::between;
 use opendal::{Error, ErrorKind};
 use std::error::Error as _;
@@ -115,6 +116,13 @@ impl Refusal {
         self.status == 501 || self.code == "NotImplemented"
     }
 
+    /// Returns whether the bucket locks no objects: "Bucket is missing Object Lock Configuration" is
+    /// written with blanks by Amazon and without by others.
+    fn is_without_locks(&self) -> bool {
+        let message = self.message.replace(' ', "");
+        self.code == "InvalidRequest" && message.contains("ObjectLockConfiguration")
+    }
+
     fn into_store_error(self, location: String, key: &str) -> StoreError {
         let detail = self.to_string();
         let key = key.to_owned();
@@ -201,6 +209,13 @@ pub(super) fn refusal(error: &Error) -> Option<&Refusal> {
 pub(super) fn store_error(error: &Error, location: &str, key: &str) -> StoreError {
     let location = location.to_owned();
     if let Some(refusal) = refusal(error) {
+        if refusal.is_without_locks() {
+            return StoreError::Unlocked {
+                location,
+                key: key.to_owned(),
+                why: Unlocked::Refused(refusal.to_string()),
+            };
+        }
         return refusal.clone().into_store_error(location, key);
     }
     if let Some(Broken(detail)) = error.source().and_then(|e| e.downcast_ref()) {
@@ -327,6 +342,18 @@ mod tests {
         }
         let other = of(400, "InvalidRequest");
         assert!(matches!(other, StoreError::Other { .. }), "{other:?}");
+    }
+
+    #[test]
+    fn a_bucket_without_locks_says_so_with_blanks_or_without() {
+        for words in ["Object Lock Configuration", "ObjectLockConfiguration"] {
+            let text = format!(
+                "<Error><Code>InvalidRequest</Code><Message>Bucket is missing {words}</Message></Error>"
+            );
+            let error = Refusal::new(400, &text, None).into_error();
+            let error = store_error(&error, "s3://b", "k");
+            assert!(matches!(error, StoreError::Unlocked { .. }), "{error:?}");
+        }
     }
 
     #[test]

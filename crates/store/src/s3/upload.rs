@@ -6,6 +6,7 @@ use super::S3Store;
 use super::confirm::{Sent, TICKET};
 use super::refusal::refusal;
 use crate::ending::interrupted;
+use crate::lock::{Retained, Unlocked};
 use crate::read::fill;
 use crate::runtime::{self, within};
 use crate::{PutOptions, Receipt, StoreError};
@@ -177,6 +178,8 @@ struct Sink<'a> {
     store: &'a S3Store,
     key: &'a str,
     conditional: bool,
+    /// The lock that the object gets.
+    asked: Option<Retained>,
     writer: Option<Writer>,
 }
 
@@ -188,7 +191,10 @@ impl<'a> Sink<'a> {
         conditional: bool,
         sent: &Sent,
     ) -> Result<Self, StoreError> {
-        let (operator, path) = (store.operator.clone(), key.to_owned());
+        let asked = store.asked_lock(key);
+        let retaining = store.retaining.as_ref().filter(|_| asked.is_some());
+        let operator = retaining.unwrap_or(&store.operator).clone();
+        let path = key.to_owned();
         let ticket = sent.ticket.clone();
         let writer = runtime::run(store.place.ending.work(), &store.location, async move {
             let mut writing = operator
@@ -204,6 +210,7 @@ impl<'a> Sink<'a> {
             store,
             key,
             conditional,
+            asked,
             writer: Some(writer.map_err(|e| store.error(&e, key))?),
         })
     }
@@ -247,10 +254,6 @@ impl<'a> Sink<'a> {
     }
 
     fn confirm(&self, sent: &Sent, answered: &Metadata) -> Result<Receipt, StoreError> {
-        let receipt = |version: Option<&str>| Receipt {
-            bytes: sent.bytes,
-            version: version.map(str::to_owned),
-        };
         let differs = |expected, observed| StoreError::Unconfirmed {
             location: self.store.location.clone(),
             key: self.key.to_owned(),
@@ -263,17 +266,35 @@ impl<'a> Sink<'a> {
                     // Some servers do not tell the version when they join parts.
                     let ours = sent.is_ours(&metadata);
                     let told = metadata.version().filter(|_| ours);
-                    Ok(receipt(answered.version().or(told)))
+                    let version = answered.version().or(told);
+                    self.receipt(sent, version, Some(&metadata))
                 }
                 Err((expected, observed)) => Err(differs(expected, observed)),
             },
             Ok(None) => Err(differs(format!("{} bytes", sent.bytes), "nothing".into())),
             // Keys that may only write are a good idea, and the hash in the answer is proof enough.
             Err(StoreError::Denied { .. }) if sent.hash_agrees(answered) => {
-                Ok(receipt(answered.version()))
+                self.receipt(sent, answered.version(), None)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The receipt of an object that is stored, and locked if it should be. `seen` is what the server
+    /// says of what is under the key.
+    fn receipt(
+        &self,
+        sent: &Sent,
+        version: Option<&str>,
+        seen: Option<&Metadata>,
+    ) -> Result<Receipt, StoreError> {
+        if let Some(asked) = &self.asked {
+            self.store.check_lock(self.key, version, seen, asked)?;
+        }
+        Ok(Receipt {
+            bytes: sent.bytes,
+            version: version.map(str::to_owned),
+        })
     }
 
     /// Handles a completing request that failed: it may have been carried out, and only its answer
@@ -293,10 +314,7 @@ impl<'a> Sink<'a> {
             _ if !self.store.reached.load(Ordering::Relaxed) => false,
             _ => match self.store.head(self.key) {
                 Ok(Some(metadata)) if sent.is_ours(&metadata) => {
-                    return Ok(Receipt {
-                        bytes: sent.bytes,
-                        version: metadata.version().map(str::to_owned),
-                    });
+                    return self.receipt(sent, metadata.version(), Some(&metadata));
                 }
                 Ok(found) => found.is_some(),
                 Err(_) => false,
@@ -305,6 +323,11 @@ impl<'a> Sink<'a> {
         match status {
             Some(412) if self.conditional => Err(self.store.already_exists(self.key)),
             Some(409) if self.conditional && exists => Err(self.store.already_exists(self.key)),
+            _ if self.asked.is_some() && refusal(error).is_some_and(|r| r.is_unimplemented()) => {
+                let why =
+                    Unlocked::Refused(refusal(error).map_or(String::new(), ToString::to_string));
+                Err(self.store.unlocked(self.key, why))
+            }
             _ => Err(self.store.error(error, self.key)),
         }
     }

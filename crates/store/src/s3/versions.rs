@@ -24,7 +24,11 @@ use std::io::Read;
 
 impl S3Store {
     /// Returns what the server reports about a version; `None` if it has no such version.
-    fn head_version(&self, key: &str, version: &str) -> Result<Option<Metadata>, StoreError> {
+    pub(super) fn head_version(
+        &self,
+        key: &str,
+        version: &str,
+    ) -> Result<Option<Metadata>, StoreError> {
         let found = match self.head_of(key, Some(version)) {
             // A version id of another server may be refused, and so is the marker of a deletion. An
             // answer to HEAD has no text that says which.
@@ -80,8 +84,9 @@ impl S3Store {
         if let Some(known) = self.locks.get() {
             return Ok(*known);
         }
-        let asked = self.bucket.as_ref().map(Bucket::locks_objects);
-        let may = asked.transpose()?.flatten().unwrap_or(true);
+        let asked = self.bucket.as_ref().map(Bucket::lock_settings);
+        let may = asked.transpose()?.flatten();
+        let may = may.is_none_or(|settings| settings.enabled);
         Ok(*self.locks.get_or_init(|| may))
     }
 
@@ -167,7 +172,7 @@ impl S3Store {
     }
 
     /// The beginning of every complete key; empty, or with a slash at its end.
-    fn full_prefix(&self) -> String {
+    pub(super) fn full_prefix(&self) -> String {
         match self.place.prefix.trim_matches('/') {
             "" => String::new(),
             prefix => format!("{prefix}/"),

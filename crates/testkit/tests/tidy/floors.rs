@@ -80,6 +80,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "wrong_clock",
             "place",
             "snapshot",
+            "object_lock",
             "staging",
             "history",
             "notify",

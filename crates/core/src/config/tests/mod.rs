@@ -83,6 +83,7 @@ decrypt = { age = "file:/root/age.key" }
 storage_class = "STANDARD_IA"
 server_side_encryption = "aws:kms"
 kms_key_id = "alias/backup"
+object_lock = { mode = "compliance", for = "35d" }
 virtual_host_style = true
 stall_timeout = "2m"
 

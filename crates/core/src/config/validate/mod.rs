@@ -11,6 +11,7 @@ mod buckets;
 mod disk;
 mod keys;
 mod notify;
+mod object_lock;
 mod objectives;
 mod public;
 mod shape;
@@ -154,6 +155,7 @@ impl Config {
         shape::sources(self, &mut issues);
         shape::stores(self, &mut issues);
         buckets::postures(self, &mut issues);
+        object_lock::lengths(self, &mut issues);
         shape::plans(self, &mut issues);
         shape::drills(self, &mut issues);
         when::bounds(self, &mut issues);

@@ -6,6 +6,7 @@ use super::*;
 fn pruning(now: &str) -> Facts {
     let plan = PlanFacts {
         prunes: true,
+        relocks: None,
         ..plan("p", when("0 6 * * *"))
     };
     let mut facts = facts(now, &[plan]);
@@ -36,6 +37,26 @@ fn one_follows_each_backup_once_a_day() {
     assert_eq!(next(&facts), Some(at("20T07:20")), "at most daily");
     facts.plans[0].prunes = false;
     assert_eq!(next(&facts), None, "everything is kept");
+}
+
+/// Locks end whether points are taken or not.
+#[test]
+fn where_locks_are_to_be_extended_one_comes_without_a_new_point() {
+    let mut facts = pruning("20T06:30");
+    facts.jobs.push(prune("20T06:20", JobOutcome::Done));
+    let days = |days: u64| {
+        Some(Span {
+            seconds: days * 86_400,
+        })
+    };
+    facts.plans[0].relocks = days(4);
+    assert_eq!(next(&facts), Some(at("24T06:20")));
+    facts.plans[0].relocks = Some(Span { seconds: 9 * 3600 });
+    assert_eq!(next(&facts), Some(at("21T06:20")), "at most daily");
+    facts.jobs.pop();
+    facts.jobs.push(prune("19T06:20", JobOutcome::Done));
+    facts.plans[0].relocks = days(4);
+    assert_eq!(next(&facts), Some(facts.now), "a new point does not wait");
 }
 
 #[test]

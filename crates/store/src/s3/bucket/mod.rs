@@ -9,6 +9,7 @@ pub mod control;
 mod list;
 mod objects;
 mod put;
+mod retention;
 pub(super) mod versions;
 mod xml;
 

@@ -85,26 +85,6 @@ impl Bucket {
         runtime::run(inner.ending.work(), &inner.location, listing)?
             .map_err(|error| inner.error(&error, prefix.as_bytes()))
     }
-
-    /// Returns whether the bucket can lock objects; `None` if these credentials may not ask. A
-    /// server that does not know the question locks nothing.
-    pub(in crate::s3) fn locks_objects(&self) -> Result<Option<bool>, StoreError> {
-        self.wait(b"", |inner| async move {
-            let ask = Ask {
-                method: Method::GET,
-                query: vec![("object-lock", Vec::new())],
-                ..Ask::default()
-            };
-            match inner.ask(&ask).await {
-                Ok((_, body)) => Ok(Some(enables(&String::from_utf8_lossy(&body)))),
-                Err(error) => match status(&error) {
-                    Some(401 | 403) => Ok(None),
-                    Some(400 | 404 | 405 | 501) => Ok(Some(false)),
-                    _ => Err(error),
-                },
-            }
-        })
-    }
 }
 
 impl Inner {
@@ -139,16 +119,6 @@ impl Inner {
             opendal::Error::new(opendal::ErrorKind::Unexpected, what).set_temporary()
         })
     }
-}
-
-/// Returns whether an answer about object locks says that they are enabled.
-fn enables(text: &str) -> bool {
-    let mut enabled = false;
-    let read = xml::read(text, |path, text| {
-        let name = path.last().map(String::as_str);
-        enabled |= name == Some("ObjectLockEnabled") && text.is_some_and(|t| t.trim() == "Enabled");
-    });
-    read.is_ok() && enabled
 }
 
 /// A version as it is read from an answer, in which keys may be encoded.
@@ -287,17 +257,5 @@ mod tests {
         }
         let plain = PAGE.replace("ListVersionsResult", "ListBucketResult");
         assert_eq!(parse(&plain, None), Ok(Page::default()));
-    }
-
-    #[test]
-    fn locks_are_enabled_only_where_the_answer_says_so() {
-        let answer = |text: &str| {
-            format!(
-                "<ObjectLockConfiguration><ObjectLockEnabled>{text}</ObjectLockEnabled></ObjectLockConfiguration>"
-            )
-        };
-        assert!(enables(&answer("Enabled")));
-        assert!(!enables(&answer("Disabled")));
-        assert!(!enables("<html>Enabled"));
     }
 }

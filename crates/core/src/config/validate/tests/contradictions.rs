@@ -281,6 +281,16 @@ const ENCRYPTION: &[Case] = &[
         "store.x.kms_key_id: nothing uses it",
         "add server_side_encryption = \"aws:kms\"",
     ),
+    (
+        "[store.x]\nkind = \"s3\"\nbucket = \"b\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"\nobject_lock = { mode = \"governance\", for = \"36h\" }",
+        "store.x.object_lock.for: 36h is too short: a lock is extended once a day, and must not end before",
+        "write for = \"5d\" or longer",
+    ),
+    (
+        "[store.x]\nkind = \"s3\"\nbucket = \"b\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"\nobject_lock = { mode = \"governance\", for = \"101y\" }",
+        "store.x.object_lock.for: 36865d is longer than S3 locks anything",
+        "write for = \"100y\" or less",
+    ),
 ];
 
 #[test]
