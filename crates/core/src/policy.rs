@@ -6,7 +6,6 @@
 
 use crate::config::{BucketServer, Config, Layout, SourceKind, StoreConfig, StoreKind};
 use crate::error::{Code, Error, Result};
-use crate::name::Name;
 use crate::secret::Reference;
 use lifeboat_store::Call;
 use lifeboat_store::bucket::control::Setting;
@@ -82,10 +81,10 @@ pub fn policy(config: &Config, roles: &[Role], format: Format) -> Result<Value> 
         needs: Needs::new(),
         format,
     };
-    for (name, store) in &config.store {
+    for store in config.store.values() {
         if let StoreKind::S3(s3) = &store.kind {
             for role in roles {
-                all.of_store(*role, config, name, store);
+                all.of_store(*role, store);
             }
             all.of_server(&s3.server, s3.kms_key_id.as_deref());
         }
@@ -135,7 +134,7 @@ impl Collected {
     }
 
     /// What a role does with a store.
-    fn of_store(&mut self, role: Role, config: &Config, name: &Name, store: &StoreConfig) {
+    fn of_store(&mut self, role: Role, store: &StoreConfig) {
         let StoreKind::S3(s3) = &store.kind else {
             return;
         };
@@ -149,12 +148,15 @@ impl Collected {
         let all = below("*");
         let notes = below("lifeboat/*");
         let put = [Call::PutObject, Call::AbortMultipartUpload];
+        let lock = [Call::PutObjectRetention, Call::GetObjectRetention];
+        if s3.object_lock.is_some() && matches!(role, Role::Backup | Role::Prune) {
+            self.keys(bucket, &all, &lock);
+        }
         self.bucket(bucket, Call::ListBucket);
         self.keys(bucket, &notes, &[Call::GetObject]);
         match role {
             Role::Backup => {
                 self.keys(bucket, &all, &put);
-                self.keys(bucket, &below("lifeboat/locks/*"), &[Call::DeleteObject]);
                 if is_repository {
                     self.keys(bucket, &below("repository/*"), &[Call::GetObject]);
                     self.keys(bucket, &below("repository/locks/*"), &[Call::DeleteObject]);
@@ -173,17 +175,16 @@ impl Collected {
             }
             Role::Prune => {
                 self.bucket(bucket, Call::Get(Setting::ObjectLock));
+                let versions = [Call::GetObjectVersion, Call::DeleteObjectVersion];
+                self.keys(bucket, &all, &versions);
                 self.keys(bucket, &all, &[Call::GetObject, Call::DeleteObject]);
-                for notes in ["lifeboat/intents/*", "lifeboat/pruned/*"] {
-                    self.keys(bucket, &below(notes), &[Call::PutObject]);
-                }
+                self.keys(bucket, &notes, &[Call::PutObject]);
                 if is_repository {
                     self.keys(bucket, &below("repository/*"), &put);
                 }
             }
             Role::Posture => self.settings(bucket),
         }
-        let _ = (config, name);
     }
 
     /// What is read of buckets that are sources.

@@ -367,7 +367,7 @@ pub(crate) fn open_store(
         StoreKind::S3(s3) => {
             let options = s3_options(s3, stall, scrubber)?;
             if create && s3.create {
-                make_bucket(&options, &s3.server.region)?;
+                make_bucket(&options, &s3.server.region, s3.object_lock.is_some())?;
             }
             Arc::new(S3Store::open(options)?)
         }
@@ -377,12 +377,12 @@ pub(crate) fn open_store(
 
 /// Makes a bucket that is missing: versioned and encrypted, with all public access blocked. What a server
 /// does not know of these, [`crate::posture`] says.
-fn make_bucket(options: &S3Options, region: &str) -> Result<()> {
+fn make_bucket(options: &S3Options, region: &str, locks: bool) -> Result<()> {
     let bucket = Bucket::open(options)?;
     if bucket.exists()? {
         return Ok(());
     }
-    bucket.create(region, false)?;
+    bucket.create(region, locks)?;
     for mend in [Mend::PublicAccess, Mend::Versioning, Mend::Encryption] {
         match bucket.mend(mend) {
             Err(error @ (StoreError::Unreachable { .. } | StoreError::Credentials { .. })) => {

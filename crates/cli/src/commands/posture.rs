@@ -15,6 +15,9 @@ pub fn run(run: &Run<'_>, args: &args::Posture) -> Result<Exit> {
         return fix(run, &context, name, args.yes);
     }
     let survey = survey::survey(&context, false)?;
+    for unread in &survey.unread {
+        run.warn(&unread.error.with_hint());
+    }
     let mut findings = posture::examine(&context, &survey, &args.names, args.attempt)?;
     if args.names.is_empty() {
         findings.extend(posture::copies(&context));

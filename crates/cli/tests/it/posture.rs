@@ -215,7 +215,10 @@ fn what_credentials_can_destroy_is_found_by_trying() {
         "locked",
         &["--object-lock-configuration", locked],
     );
-    app.edit("bucket = \"bkt\"", "bucket = \"locked\"");
+    app.edit(
+        "bucket = \"bkt\"",
+        "bucket = \"locked\"\nobject_lock = { mode = \"compliance\", for = \"5d\" }",
+    );
     for _ in 0..2 {
         app.ok(&["posture"]).says(&[
             "could not destroy what they had put, which was tried",

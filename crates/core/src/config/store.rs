@@ -1,6 +1,8 @@
 //! The tables `[store.NAME]`.
 
-use super::{BucketServer, DecryptConfig, EncryptConfig, ObjectLockConfig, Requirement, SshConfig, text};
+use super::{
+    BucketServer, DecryptConfig, EncryptConfig, ObjectLockConfig, Requirement, SshConfig, text,
+};
 use crate::compress::Compress;
 use crate::secret::Reference;
 use crate::span::Span;

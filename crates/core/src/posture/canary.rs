@@ -7,11 +7,10 @@
 use crate::condition::ConditionKind;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
+use crate::object_lock::CANARY as KEY;
 use lifeboat_store::{PutOptions, Store, StoreError};
 use std::io::Read;
 
-/// The key of the object.
-const KEY: &str = "lifeboat/canary";
 const FIRST: &[u8] =
     b"Lifeboat tries whether it can destroy this object. Where it cannot, it stays.\n";
 const SECOND: &[u8] = b"Lifeboat tries whether it can destroy what was here before.\n";

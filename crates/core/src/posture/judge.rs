@@ -5,9 +5,8 @@ use super::lifecycle::{self, Needs};
 use crate::condition::ConditionKind;
 use crate::config::Requirement;
 use crate::finding::{Finding, Severity};
-use lifeboat_store::bucket::control::{
-    Answer, DefaultLock, LockMode, Mend, Setting, Settings, Versioning,
-};
+use lifeboat_store::bucket::control::{Answer, Mend, Setting, Settings, Versioning};
+use lifeboat_store::{LockMode, LockSettings};
 
 /// What is wanted of a bucket.
 pub struct Wanted<'a> {
@@ -168,31 +167,27 @@ impl Found<'_> {
         self.add("mfa-delete", factor, message, Some(hint.to_owned()));
     }
 
-    fn object_lock(&mut self, lock: &Answer<Option<Option<DefaultLock>>>) {
+    fn object_lock(&mut self, lock: &Answer<LockSettings>) {
         let topic = "object-lock";
-        match self.known(Setting::ObjectLock, Some(Requirement::ObjectLock), lock) {
-            None => {}
-            Some(Some(None)) => self.good(topic, "it can lock objects"),
-            Some(Some(Some(default))) => {
-                let mode = match default.mode {
+        let known = self.known(Setting::ObjectLock, Some(Requirement::ObjectLock), lock);
+        let Some(settings) = known else {
+            return;
+        };
+        match (settings.enabled, settings.default) {
+            (true, None) => self.good(topic, "it can lock objects"),
+            (true, Some((mode, days))) => {
+                let mode = match mode {
                     LockMode::Compliance => "compliance",
                     LockMode::Governance => "governance",
                 };
-                let days = default.days;
-                self.good(
-                    topic,
-                    format!("it locks objects by itself, in {mode} mode for {days} days"),
-                );
+                let message = format!("it locks objects by itself, in {mode} mode for {days} days");
+                self.good(topic, message);
             }
-            Some(None) => {
+            (false, _) => {
                 let severity = self.grade(Requirement::ObjectLock, Severity::Ok);
                 let hint = "it is chosen when a bucket is made: make another one, with create = true and object_lock; Amazon can also switch it on later";
-                self.add(
-                    topic,
-                    severity,
-                    "it cannot lock objects".to_owned(),
-                    Some(hint.to_owned()),
-                );
+                let message = "it cannot lock objects".to_owned();
+                self.add(topic, severity, message, Some(hint.to_owned()));
             }
         }
     }

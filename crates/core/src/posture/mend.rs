@@ -79,7 +79,12 @@ pub fn mend(context: &Context, mending: Mending) -> Result<Mending> {
     for call in &mending.calls {
         let made = match call.mend {
             Some(mend) => bucket.mend(mend),
-            None => bucket.create(&watched.server.region, false),
+            None => {
+                let locks = watched
+                    .store
+                    .is_some_and(|store| store.object_lock.is_some());
+                bucket.create(&watched.server.region, locks)
+            }
         };
         made.map_err(|error| about(call, error.into()))?;
     }

@@ -73,6 +73,17 @@ pub(super) struct Signing {
 }
 
 impl Signing {
+    /// Signs a request that is in the table of calls, and says which it is.
+    async fn admit(&self, parts: &mut Parts) -> Result<Call, Error> {
+        let call = Call::of(&parts.method, &parts.uri, &self.bucket);
+        let call = call.ok_or_else(|| {
+            let what = format!("{} of that kind is no call of Lifeboat", parts.method);
+            Error::new(ErrorKind::Unsupported, what)
+        })?;
+        self.sign(parts).await?;
+        Ok(call)
+    }
+
     /// Adds the signature. A body whose SHA-256 is not among the headers is not signed: the connection
     /// and the check of what was stored protect it.
     async fn sign(&self, parts: &mut Parts) -> Result<(), Error> {
@@ -150,6 +161,41 @@ impl Http {
             self.failed_connects.fetch_add(1, Ordering::Relaxed) + 1 >= FIRST_CONNECTS_MAX
         };
         broken(error.detail.clone()).with_temporary(again && !absent && !error.is_hopeless)
+    }
+
+    /// Sends a request by the connections that this environment asks for.
+    async fn carry(
+        &self,
+        parts: Parts,
+        sent: Option<reqwest::Body>,
+        progress: &AtomicU64,
+        joins_parts: bool,
+    ) -> Result<reqwest::Response, Error> {
+        match &self.client {
+            Client::Direct(wire) => {
+                let mut request = Request::new(sent.unwrap_or_else(|| Bytes::new().into()));
+                *request.method_mut() = parts.method;
+                *request.uri_mut() = parts.uri;
+                *request.headers_mut() = parts.headers;
+                self.answer(wire.send(request), progress, joins_parts).await
+            }
+            Client::Proxied(client) => {
+                let uri = parts.uri.to_string();
+                let request = client.request(parts.method, uri).headers(parts.headers);
+                let request = match sent {
+                    Some(body) => request.body(body),
+                    None => request,
+                };
+                let sending = async {
+                    request.send().await.map_err(|error| Unanswered {
+                        detail: chain(&error),
+                        is_connect: error.is_connect(),
+                        is_hopeless: error.is_builder(),
+                    })
+                };
+                self.answer(sending, progress, joins_parts).await
+            }
+        }
     }
 
     async fn answer(
@@ -260,19 +306,13 @@ impl HttpTransport for Http {
         self.unless_given_up()?;
         let (mut parts, body) = request.into_parts();
         let call = match &self.signing {
-            Some(signing) => {
-                let call = Call::of(&parts.method, &parts.uri, &signing.bucket);
-                let call = call.ok_or_else(|| {
-                    let what = format!("{} of that kind is no call of Lifeboat", parts.method);
-                    Error::new(ErrorKind::Unsupported, what)
-                })?;
-                signing.sign(&mut parts).await?;
-                Some(call)
-            }
+            Some(signing) => Some(signing.admit(&mut parts).await?),
             None => None,
         };
-        let head = parts.method == Method::HEAD;
-        let query = parts.uri.query().unwrap_or_default();
+        let (query, head) = (
+            parts.uri.query().unwrap_or_default(),
+            parts.method == Method::HEAD,
+        );
         let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");
         let brings_nothing = !matches!(parts.method, Method::GET | Method::POST);
         let bytes_max = bytes_max(&parts.method, query);
@@ -285,32 +325,7 @@ impl HttpTransport for Http {
                 progress: Arc::clone(&progress),
             })
         });
-        let answered = match &self.client {
-            Client::Direct(wire) => {
-                let mut request = Request::new(sent.unwrap_or_else(|| Bytes::new().into()));
-                *request.method_mut() = parts.method;
-                *request.uri_mut() = parts.uri;
-                *request.headers_mut() = parts.headers;
-                self.answer(wire.send(request), &progress, joins_parts)
-                    .await
-            }
-            Client::Proxied(client) => {
-                let uri = parts.uri.to_string();
-                let request = client.request(parts.method, uri).headers(parts.headers);
-                let request = match sent {
-                    Some(body) => request.body(body),
-                    None => request,
-                };
-                let sending = async {
-                    request.send().await.map_err(|error| Unanswered {
-                        detail: chain(&error),
-                        is_connect: error.is_connect(),
-                        is_hopeless: error.is_builder(),
-                    })
-                };
-                self.answer(sending, &progress, joins_parts).await
-            }
-        };
+        let answered = self.carry(parts, sent, &progress, joins_parts).await;
         let mut response = answered?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());

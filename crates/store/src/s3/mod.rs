@@ -270,7 +270,7 @@ impl Store for S3Store {
         options: &PutOptions,
     ) -> Result<Receipt, StoreError> {
         check_s3_key(key)?;
-        if options.if_absent && self.head(key)?.is_some() {
+        if options.if_absent && self.stat(key)?.is_some() {
             return Err(self.already_exists(key));
         }
         let ticket = match options.if_absent || self.opaque_etags {
@@ -316,12 +316,20 @@ impl Store for S3Store {
 
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
         check_s3_key(key)?;
-        Ok(self.head(key)?.map(|metadata| ObjectInfo {
-            key: key.to_owned(),
-            bytes: metadata.content_length(),
-            modified: modified(&metadata),
-            version: metadata.version().map(str::to_owned),
-        }))
+        match self.head(key) {
+            Ok(found) => Ok(found.map(|metadata| ObjectInfo {
+                key: key.to_owned(),
+                bytes: metadata.content_length(),
+                modified: modified(&metadata),
+                version: metadata.version().map(str::to_owned),
+            })),
+            // Who may only write and list sees it in a listing.
+            Err(StoreError::Denied { .. }) => {
+                let mut listed = self.list(key)?.into_iter();
+                Ok(listed.find(|object| object.key == key))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {

@@ -6,7 +6,7 @@ fn good() -> Settings {
     Settings {
         region: Answer::Is("eu-west-1".to_owned()),
         versioning: Answer::Is((Versioning::On, false)),
-        object_lock: Answer::Is(None),
+        object_lock: Answer::Is(LockSettings::default()),
         public_access: Answer::Is(Some(PublicAccessBlock {
             block_public_acls: true,
             ignore_public_acls: true,

@@ -22,7 +22,10 @@ impl Bucket {
                 ..Ask::default()
             };
             match inner.ask(&ask).await {
-                Ok((_, body)) => Ok(Some(settings(&String::from_utf8_lossy(&body)))),
+                Ok((_, body)) => {
+                    let settings = settings(&String::from_utf8_lossy(&body));
+                    Ok(Some(settings.unwrap_or_default()))
+                }
                 Err(error) => match status(&error) {
                     Some(401 | 403) => Ok(None),
                     Some(400 | 404 | 405 | 501) => Ok(Some(LockSettings::default())),
@@ -91,8 +94,8 @@ fn query(version: Option<&str>) -> Vec<(&'static str, Vec<u8>)> {
     retention.into_iter().chain(version).collect()
 }
 
-/// Reads what a bucket answers about its locks. An answer that cannot be read enables nothing.
-fn settings(text: &str) -> LockSettings {
+/// Reads what a bucket answers about its locks.
+pub(super) fn settings(text: &str) -> Result<LockSettings, String> {
     let mut settings = LockSettings::default();
     let (mut mode, mut days) = (None, 0_u64);
     let read = xml::read(text, |path, text| {
@@ -107,10 +110,7 @@ fn settings(text: &str) -> LockSettings {
         }
     });
     settings.default = mode.filter(|_| days > 0).map(|mode| (mode, days));
-    match read {
-        Ok(()) => settings,
-        Err(_) => LockSettings::default(),
-    }
+    read.map(|()| settings)
 }
 
 /// Reads a retention. A server that does not know the question may send the object itself.
@@ -143,10 +143,11 @@ mod tests {
             settings(&format!(
                 "<ObjectLockConfiguration><ObjectLockEnabled>{text}</ObjectLockConfiguration>"
             ))
+            .unwrap_or_default()
         };
         assert!(answer("Enabled</ObjectLockEnabled>").enabled);
         assert!(!answer("Disabled</ObjectLockEnabled>").enabled);
-        assert!(!settings("<html>Enabled").enabled);
+        assert!(settings("<html>Enabled").is_err());
         let rule = |length: &str| {
             let rule = format!(
                 "Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode>{length}</DefaultRetention></Rule>"

@@ -5,10 +5,11 @@
 
 mod parse;
 
-pub use parse::{DefaultLock, Expiry, Grant, LockMode, Rule, Transition};
+pub use parse::{Expiry, Grant, Rule, Transition};
 
 use super::{Ask, Bucket, status};
 use crate::StoreError;
+use crate::lock::LockSettings;
 use crate::s3::refusal::refusal;
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
@@ -183,7 +184,7 @@ pub struct Settings {
     /// Whether it keeps versions, and whether their deletion needs a second factor.
     pub versioning: Answer<(Versioning, bool)>,
     /// Whether it can lock objects, and how it does by itself.
-    pub object_lock: Answer<Option<Option<DefaultLock>>>,
+    pub object_lock: Answer<LockSettings>,
     /// The public access that it blocks; `None` if it says nothing of it.
     pub public_access: Answer<Option<PublicAccessBlock>>,
     /// Whether its policy makes it public, in the server's judgement.

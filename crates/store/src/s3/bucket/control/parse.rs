@@ -1,27 +1,10 @@
 //! Reads the documents of a bucket's settings. Source: the Amazon S3 API reference.
 
-use super::super::xml;
+use super::super::{retention, xml};
 use super::{Document, Encryption, PublicAccessBlock, Versioning};
+use crate::lock::LockSettings;
 
 type Parsed<T> = Result<T, String>;
-
-/// How strictly a lock holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockMode {
-    /// Nobody can shorten it.
-    Compliance,
-    /// Those with a special right can.
-    Governance,
-}
-
-/// How a bucket locks what says nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DefaultLock {
-    /// How strictly.
-    pub mode: LockMode,
-    /// For how long.
-    pub days: u32,
-}
 
 /// A right that an access control list gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,36 +95,10 @@ pub(super) fn versioning(document: Document) -> Parsed<(Versioning, bool)> {
     Ok((versioning, needs_factor))
 }
 
-pub(super) fn object_lock(document: Document) -> Parsed<Option<Option<DefaultLock>>> {
-    let Some(document) = document else {
-        return Ok(None);
-    };
-    let (mut is_enabled, mut mode, mut days) = (false, None, None);
-    read(&document, |path, text| {
-        // Some servers write the unit that is not used, as nothing.
-        let number = || {
-            text.and_then(|text| text.parse::<u32>().ok())
-                .filter(|n| *n > 0)
-        };
-        match path {
-            "ObjectLockEnabled" => is_enabled = text == Some("Enabled"),
-            "Rule/DefaultRetention/Mode" => {
-                mode = match text {
-                    Some("COMPLIANCE") => Some(LockMode::Compliance),
-                    _ => Some(LockMode::Governance),
-                }
-            }
-            "Rule/DefaultRetention/Days" => days = number().or(days),
-            "Rule/DefaultRetention/Years" => {
-                days = number().map(|years| years.saturating_mul(365)).or(days);
-            }
-            _ => {}
-        }
-    })?;
-    let default = mode
-        .zip(days)
-        .map(|(mode, days)| DefaultLock { mode, days });
-    Ok(is_enabled.then_some(default))
+pub(super) fn object_lock(document: Document) -> Parsed<LockSettings> {
+    document.map_or(Ok(LockSettings::default()), |text| {
+        retention::settings(&text)
+    })
 }
 
 pub(super) fn public_access(document: Document) -> Parsed<Option<PublicAccessBlock>> {
@@ -305,23 +262,6 @@ mod tests {
             Ok((Versioning::Suspended, false))
         );
         assert!(versioning(Some("<R><Status>Enabled</Stat".to_owned())).is_err());
-    }
-
-    #[test]
-    fn locks_are_read_in_days_and_years() {
-        assert_eq!(object_lock(None), Ok(None));
-        let enabled = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>";
-        assert_eq!(object_lock(document(enabled)), Ok(Some(None)));
-        let of = |mode: &str, length: &str| {
-            let rule = format!(
-                "{enabled}<Rule><DefaultRetention><Mode>{mode}</Mode>{length}</DefaultRetention></Rule>"
-            );
-            object_lock(document(&rule)).unwrap().unwrap().unwrap()
-        };
-        let lock = of("COMPLIANCE", "<Years>2</Years>");
-        assert_eq!((lock.mode, lock.days), (LockMode::Compliance, 730));
-        let lock = of("GOVERNANCE", "<Days>30</Days>");
-        assert_eq!((lock.mode, lock.days), (LockMode::Governance, 30));
     }
 
     #[test]
