@@ -384,11 +384,10 @@ fn make_bucket(options: &S3Options, region: &str, locks: bool) -> Result<()> {
     }
     bucket.create(region, locks)?;
     for mend in [Mend::PublicAccess, Mend::Versioning, Mend::Encryption] {
-        match bucket.mend(mend) {
-            Err(error @ (StoreError::Unreachable { .. } | StoreError::Credentials { .. })) => {
-                return Err(error.into());
-            }
-            Ok(()) | Err(_) => {}
+        let made = bucket.mend(mend);
+        if let Err(error @ (StoreError::Unreachable { .. } | StoreError::Credentials { .. })) = made
+        {
+            return Err(error.into());
         }
     }
     Ok(())

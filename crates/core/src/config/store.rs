@@ -83,9 +83,9 @@ pub enum StoreKind {
     /// A directory of this host.
     Local(LocalConfig),
     /// An S3 bucket.
-    S3(S3Config),
+    S3(Box<S3Config>),
     /// A directory of another host, over SSH.
-    Sftp(SftpConfig),
+    Sftp(Box<SftpConfig>),
 }
 
 impl StoreKind {
