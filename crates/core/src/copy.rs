@@ -117,6 +117,8 @@ pub fn run(
             None => {
                 let mut holders: Vec<_> = found.iter().collect();
                 holders.retain(|(name, _)| of_past || name != to);
+                // What is known to be damaged is the last resort.
+                holders.sort_by_key(|(name, _)| !of_past && survey.is_damaged(name, &point));
                 holder(&context.trusted, &holders, &point)?
             }
         };
@@ -127,7 +129,18 @@ pub fn run(
             .config
             .check_copy(&manifest.plan, &sources, &target.name)?;
         looked.refuse(&context.config, &sources)?;
-        if let Some(bytes) = copy_point(context, &fetched, &target)? {
+        let done = copy_point(context, &fetched, &target);
+        if let Err(error) = &done
+            && error.code == Code::ObjectDamaged
+            && !of_past
+        {
+            // It was read whole, as a verification does.
+            let location = fetched.store.store.location();
+            let now = context.clock.now();
+            let catalog = &context.state.catalog;
+            catalog.note_doubt(&location, &point, &error.message, now)?;
+        }
+        if let Some(bytes) = done? {
             copied.push(Copied { point, bytes });
         }
     }
@@ -559,7 +572,49 @@ impl<R: Read> Read for Counted<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::copies::put_bytes;
     use crate::document::assert_document;
+    use crate::observe::Reporter;
+    use crate::point::manifest_key;
+
+    #[test]
+    fn what_copying_shows_to_be_damaged_is_noted_and_copied_from_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().display();
+        crate::place::write_file(&mut &b"content"[..], &root.path().join("data"), 0o600).unwrap();
+        let stores = ["a", "b", "c"]
+            .map(|store| format!("[store.{store}]\nkind = \"local\"\npath = \"{at}/{store}\"\n"));
+        let text = format!(
+            "version = 1\n[app]\nname = \"crm\"\nstate = \"{at}/state\"\n\
+             [source.files]\nkind = \"files\"\npaths = [\"{at}/data\"]\n\
+             [plan.p]\nsources = [\"files\"]\nstores = [\"a\", \"b\", \"c\"]\n{}",
+            stores.concat()
+        );
+        let config = Config::parse(&text, &root.path().join("lifeboat.toml")).unwrap();
+        let clock = Clock::fixed("2026-11-20T06:07:00Z".parse().unwrap());
+        let context = Context::open(config, clock, Reporter::silent(), &[]).unwrap();
+        let point = backup::run(&context, &backup::Options::default())
+            .unwrap()
+            .point;
+        // The third one has none, and that in the first one rotted.
+        let [a, _, c] = ["a", "b", "c"].map(|store| context.stores.open(store).unwrap());
+        c.store.delete(&manifest_key(&point)).unwrap();
+        let artifact = &crate::copies::read(&a, &point).unwrap().manifest.artifacts[0].key;
+        put_bytes(&a, artifact, b"something else", false).unwrap();
+        let points = std::slice::from_ref(&point);
+        let damaged = || {
+            let survey = survey::survey(&context, false).unwrap();
+            ["a", "b", "c"].map(|store| survey.is_damaged(&Name::own(store), &point))
+        };
+        assert_eq!(damaged(), [false; 3]);
+        let error = heal(&context, points, "c").unwrap_err();
+        assert_eq!(error.code, Code::ObjectDamaged);
+        assert_eq!(damaged(), [true, false, false]);
+        assert_eq!(heal(&context, points, "c").unwrap().copied[0].point, point);
+    }
 
     #[test]
     fn the_document_of_copies() {

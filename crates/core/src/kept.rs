@@ -54,7 +54,7 @@ impl Proofs {
         let believed = listed
             .iter()
             .filter(|listed| listed.distrust.is_none() && !is_ahead(listed.record.finished, now));
-        // The records are sorted by time.
+        // The records are in the order in which they were made.
         for record in believed.map(|listed| &listed.record) {
             for point in &record.points {
                 let copy = (point.point.clone(), point.store.clone());
@@ -195,6 +195,14 @@ pub fn missing_copies(
     proofs: &Proofs,
 ) -> BTreeMap<PointId, Vec<Name>> {
     let mut missing = survey::missing_copies(&survey.copies);
+    // What somebody took away, and somebody else knows of, is not given back by itself.
+    for (point, stores) in &mut missing {
+        let given_up = |store: &Name| {
+            let given_up = survey.given_up.get(store);
+            given_up.is_some_and(|points| points.contains(point))
+        };
+        stores.retain(|store| !given_up(store));
+    }
     let mut manifests: BTreeMap<&PointId, &PointCopy> = BTreeMap::new();
     for (_, copy) in &survey.copies {
         manifests.entry(&copy.manifest.point).or_insert(copy);

@@ -22,6 +22,8 @@ pub struct Survey {
     pub missing: Vec<Lost>,
     /// Points that were disowned.
     pub disowned: BTreeSet<PointId>,
+    /// Copies that each store held and lost, and that were acknowledged as gone.
+    pub given_up: BTreeMap<Name, BTreeSet<PointId>>,
     /// Copies that this host read and found damaged, by store.
     pub damaged: BTreeMap<Name, BTreeMap<PointId, Doubt>>,
     /// The marks in each store; of one that did not answer, those that it had when it was asked last.
@@ -172,6 +174,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         copies: Vec::new(),
         missing: Vec::new(),
         disowned: context.state.catalog.disowned()?,
+        given_up: BTreeMap::new(),
         damaged: BTreeMap::new(),
         marks: BTreeMap::new(),
         unread: Vec::new(),
@@ -191,6 +194,8 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             Err(error) => {
                 survey.unread.push(unread(None, error));
                 if let Some(location) = place_of(context, name)? {
+                    let given_up = context.state.catalog.given_up(&location)?;
+                    survey.given_up.insert(name.clone(), given_up);
                     let noted = survey.noted(context, name, &location)?.into_iter();
                     survey.copies.extend(noted.map(|copy| (name.clone(), copy)));
                 }
@@ -199,8 +204,6 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         };
         let catalog = &context.state.catalog;
         catalog.note_place(&store.config, &store.store.location())?;
-        let damaged = catalog.doubts(&store.store.location())?;
-        survey.damaged.insert(name.clone(), damaged);
         let copies = match catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
                 let mut marks = marks::read(context, &store);
@@ -225,6 +228,11 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
                 survey.noted(context, name, &store.store.location())?
             }
         };
+        // Those of copies that were put anew ended with the listing.
+        let damaged = catalog.doubts(&store.store.location())?;
+        survey.damaged.insert(name.clone(), damaged);
+        let given_up = catalog.given_up(&store.store.location())?;
+        survey.given_up.insert(name.clone(), given_up);
         survey
             .copies
             .extend(copies.into_iter().map(|copy| (name.clone(), copy)));

@@ -344,11 +344,16 @@ fn missing(
 fn in_vain(failing: &Option<LastJob>) -> Option<&LastJob> {
     failing
         .as_ref()
-        .filter(|job| job.retry.is_none() || job.before)
+        .filter(|job| job.retry.is_none() || job.before.is_some())
 }
 
 fn failed(subject: &str, what: &str, job: &LastJob) -> Condition {
-    let (kind, severity) = match job.outcome {
+    // What was partial becomes no graver before the last attempt of the next time has failed.
+    let told = match job.before {
+        Some(JobOutcome::Partial) if job.retry.is_some() => JobOutcome::Partial,
+        _ => job.outcome,
+    };
+    let (kind, severity) = match told {
         JobOutcome::Partial => (ConditionKind::Partial, Severity::Warning),
         _ => (ConditionKind::Failed, Severity::Error),
     };
@@ -360,7 +365,7 @@ fn failed(subject: &str, what: &str, job: &LastJob) -> Condition {
     };
     let text = match job.message.as_deref() {
         // It begins with how much was captured.
-        Some(message) if kind == ConditionKind::Partial => format!("the {what} is {message}"),
+        Some(message) if job.outcome == JobOutcome::Partial => format!("the {what} is {message}"),
         Some(message) => format!("the {what} {how}: {message}"),
         None => format!("the {what} {how}"),
     };

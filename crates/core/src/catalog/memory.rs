@@ -24,7 +24,9 @@ const SCHEMA: &str = "
         PRIMARY KEY (location, point));
     CREATE TABLE IF NOT EXISTS forgotten (
         point TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, author TEXT NOT NULL,
-        at TEXT NOT NULL);";
+        at TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS given_up (
+        location TEXT NOT NULL, point TEXT NOT NULL, PRIMARY KEY (location, point));";
 const CHANGED: &str = "
     SELECT s.point, s.bytes, s.signature
     FROM seen s LEFT JOIN manifest m ON m.location = s.location AND m.point = s.point
@@ -254,6 +256,16 @@ impl Catalog {
         Ok(points.iter().filter_map(|id| PointId::parse(id)).collect())
     }
 
+    /// The points that a store held and that were forgotten since: it does not lack them.
+    pub(crate) fn given_up(&self, location: &str) -> Result<BTreeSet<PointId>> {
+        let points: Vec<String> = self.run(|c| {
+            c.prepare("SELECT point FROM given_up WHERE location = ?1")?
+                .query_map([location], |r| r.get(0))?
+                .collect()
+        })?;
+        Ok(points.iter().filter_map(|id| PointId::parse(id)).collect())
+    }
+
     /// Notes that a point is forgotten. A missing point is also dropped from the memory.
     pub(crate) fn forget(
         &self,
@@ -270,6 +282,9 @@ impl Catalog {
                 params![point.as_str(), what.as_str(), reason, by, at.to_string()],
             )?;
             if what == Forgotten::Missing {
+                let given_up = "INSERT OR IGNORE INTO given_up
+                    SELECT location, point FROM seen WHERE point = ?1";
+                transaction.execute(given_up, [point.as_str()])?;
                 // The next survey remembers copies that are still there again.
                 transaction.execute("DELETE FROM seen WHERE point = ?1", [point.as_str()])?;
             }
@@ -295,5 +310,22 @@ mod tests {
         let beside = catalog.newest_beside(&id("20261120T060000Z-0001"));
         assert_eq!(beside, Some(forgotten));
         assert_eq!(catalog.newest_beside(&other), None);
+    }
+
+    #[test]
+    fn what_was_seen_in_a_store_and_is_forgotten_is_given_up_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&directory.path().join("catalog")).unwrap();
+        let point = PointId::parse("20261120T060000Z-8fff").unwrap();
+        let seen = "INSERT INTO seen VALUES ('here', ?1, x'00', NULL)";
+        catalog
+            .write(|c| c.execute(seen, [point.as_str()]).map(drop))
+            .unwrap();
+        assert!(catalog.given_up("here").unwrap().is_empty());
+        catalog
+            .forget(Forgotten::Missing, &point, "by hand", point.time())
+            .unwrap();
+        assert_eq!(catalog.given_up("here").unwrap(), [point].into());
+        assert!(catalog.given_up("there").unwrap().is_empty());
     }
 }

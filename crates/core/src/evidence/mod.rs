@@ -11,6 +11,7 @@
 mod chain;
 mod detail;
 pub(crate) mod gather;
+mod order;
 mod place;
 mod proof;
 mod record;
@@ -247,10 +248,11 @@ pub struct Listed {
     pub distrust: Option<Error>,
 }
 
-/// Reads every record of this application, by time; also returns the errors of stores that failed.
+/// Reads every record of this application, in the order in which they were made; also returns the
+/// errors of stores that failed.
 pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
     let (gathered, errors) = reachable(context);
-    let mut listed: Vec<Listed> = gathered
+    let listed = gathered
         .known
         .into_values()
         .filter_map(|stored| {
@@ -259,16 +261,25 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
                 && record.environment == context.config.app.environment;
             let distrust = gather::believe(&context.trusted, &stored).err();
             detail::open_kept(context, &mut record);
-            ours.then(|| Listed {
+            let place = order::Place {
+                sequence: record.sequence,
+                finished: record.finished,
+                hash: stored.sha256.clone(),
+                // What is not trusted says nothing of others.
+                follows: match distrust {
+                    None => record.previous.clone(),
+                    Some(_) => Vec::new(),
+                },
+            };
+            let listed = Listed {
                 key: gather::key(&stored.signer, stored.sequence, None),
                 record,
                 distrust,
-            })
+            };
+            ours.then_some((place, listed))
         })
         .collect();
-    // Ids of the same second are in no order; numbers of one chain are.
-    listed.sort_by_key(|l| (l.record.finished, l.record.sequence));
-    Ok((listed, errors))
+    Ok((order::in_order(listed), errors))
 }
 
 fn reachable(context: &Context) -> (Gathered, Vec<Error>) {

@@ -66,12 +66,11 @@ pub fn gate(facts: &Facts, plan: Option<&str>, max_age: Span) -> Gate {
         let max = own.unwrap_or(max_age).seconds;
         for source in &plan.sources {
             let wanted = (plan.name.clone(), source.clone());
-            let verified = facts.records.iter().filter(|record| {
+            let newest = facts.records.iter().rev().find(|record| {
                 record.outcome == Verdict::Verified
                     && record.sources.contains(&wanted)
                     && !is_ahead(record.finished, facts.now)
             });
-            let newest = verified.max_by_key(|record| record.finished);
             let age = newest.map(|record| {
                 let seconds = facts.now.as_second() - record.finished.as_second();
                 u64::try_from(seconds).unwrap_or(0)

@@ -444,7 +444,13 @@ fn drills(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp, Due)> {
             let records = facts.records.iter();
             records.filter(|record| record.drill.as_ref() == Some(&drill.name))
         };
-        let since = || of_drill().filter(|record| record.finished >= slot.last);
+        // In the order in which they were made: one that a clock dated ahead, and that older ones
+        // follow, was not made since.
+        let since = || {
+            let newest = facts.records.iter().rev();
+            let since = newest.take_while(|record| record.finished >= slot.last);
+            since.filter(|record| record.drill.as_ref() == Some(&drill.name))
+        };
         let done = since().any(|record| decides(record.outcome));
         let mut undecided = Tried::default();
         for record in since().filter(|record| record.outcome == Verdict::Unverifiable) {

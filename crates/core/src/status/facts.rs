@@ -47,7 +47,7 @@ pub struct Facts {
     pub points: Vec<Point>,
     /// Runs that found nothing new, the oldest first.
     pub checks: Vec<Check>,
-    /// Believed records of drills and restores, the oldest first.
+    /// Believed records of drills and restores, in the order in which they were made.
     pub records: Vec<Proved>,
     /// Jobs of this host, the oldest first.
     pub jobs: Vec<Job>,

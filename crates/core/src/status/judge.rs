@@ -4,6 +4,7 @@ use super::due::{Agenda, Terms, agenda, decides, usual_backup};
 use super::facts::{
     DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, VerifyFacts, current_at,
 };
+use super::failing::failing;
 use super::limit::{Limit, LimitOf, limits};
 use crate::anomaly::{self, Anomaly, Compared};
 use crate::clock::is_ahead;
@@ -17,9 +18,7 @@ use crate::point::PointId;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Time for which a run that tries something again is waited for.
-const AGAIN_SECONDS_MAX: i64 = 3600;
+use std::iter;
 
 /// The status of an application: the document of `status`.
 #[derive(Debug, Clone, Serialize)]
@@ -158,9 +157,10 @@ pub struct LastJob {
     pub message: Option<String>,
     /// When it is tried again for the same time of the schedule, or since when it is.
     pub retry: Option<Timestamp>,
-    /// True if the time of the schedule before was left undone, too: then another attempt is no news.
+    /// How the time of the schedule before was left undone, if it was, too: then another attempt is no
+    /// news.
     #[serde(skip)]
-    pub before: bool,
+    pub before: Option<JobOutcome>,
 }
 
 /// What the records of a drill show.
@@ -398,8 +398,8 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
 
 fn last_restore(facts: &Facts) -> Option<LastRestore> {
     let restores = facts.records.iter();
-    let restores = restores.filter(|record| record.drill.is_none() && decides(record.outcome));
-    let last = restores.max_by_key(|record| record.finished)?;
+    let mut restores = restores.rev();
+    let last = restores.find(|record| record.drill.is_none() && decides(record.outcome))?;
     Some(LastRestore {
         evidence: last.id.clone(),
         at: last.finished,
@@ -495,9 +495,18 @@ fn plan_status(
             agenda,
             JobKind::Backup,
             &plan.name,
-            newest.map(|point| point.finished).max(unchanged_at),
+            &mut of_plan()
+                .filter(|point| point.counts)
+                .map(|point| point.finished)
+                .chain(unchanged_at),
         ),
-        prune_failing: failing(facts, agenda, JobKind::Prune, &plan.name, None),
+        prune_failing: failing(
+            facts,
+            agenda,
+            JobKind::Prune,
+            &plan.name,
+            &mut iter::empty(),
+        ),
         proof: proof.map(|record| record.outcome),
         proved_at: proof.map(|record| record.finished),
         due_since: agenda.due_since(JobKind::Backup, &plan.name),
@@ -519,98 +528,17 @@ fn newest_proof<'f>(facts: &'f Facts, plan: &PlanFacts) -> Option<&'f Proved> {
         Verdict::Failed => record.plans.contains(&plan.name),
         _ => decides(record.outcome) && plan.sources.iter().all(|source| has(record, source)),
     };
-    let records = facts.records.iter().filter(decides_on_plan);
-    records.max_by_key(|record| record.finished)
-}
-
-/// The jobs about a subject that ended and did something, the newest first.
-fn whole_jobs<'a>(
-    facts: &'a Facts,
-    kind: JobKind,
-    subject: &'a Name,
-) -> impl Iterator<Item = &'a Job> {
-    facts.jobs.iter().rev().filter(move |job| {
-        let whole = job.outcome.is_some_and(|outcome| !outcome.is_void());
-        whole && job.kind == kind && job.subject == *subject
-    })
-}
-
-/// The last job of this host about a subject, if it was not successful and nothing successful
-/// followed.
-fn failing(
-    facts: &Facts,
-    agenda: &Agenda,
-    kind: JobKind,
-    subject: &Name,
-    success: Option<Timestamp>,
-) -> Option<LastJob> {
-    let last: &Job = whole_jobs(facts, kind, subject).next()?;
-    let (outcome, at) = (last.outcome?, last.finished?);
-    // The end of a job that was interrupted is noted later, by the next run.
-    let since = match outcome {
-        JobOutcome::Interrupted => last.started,
-        _ => at,
-    };
-    // What another host completed meanwhile is as new as what this run was to make.
-    let elsewhere = facts.points.iter().any(|point| {
-        let is_other = last.point.as_ref() != Some(&point.id) && point.finished > last.started;
-        kind == JobKind::Backup && point.counts && point.plan == *subject && is_other
-    });
-    // It was partial for want of copies that were made since.
-    let healed = facts.points.iter().any(|point| {
-        let is_whole = point.counts && point.missed.is_empty() && point.lost.is_empty();
-        outcome == JobOutcome::Partial && is_whole && last.point.as_ref() == Some(&point.id)
-    });
-    let followed = elsewhere || success.is_some_and(|success| success > since);
-    let failed = outcome != JobOutcome::Done && !healed && !followed;
-    failed.then(|| LastJob {
-        job: last.id.clone(),
-        outcome,
-        at,
-        message: last.message.clone(),
-        retry: agenda
-            .retry(kind, subject, facts.now)
-            .or_else(|| tried_now(facts, last)),
-        before: failed_before(facts, last, success),
-    })
-}
-
-/// Returns whether the time of the schedule before was left undone, too.
-fn failed_before(facts: &Facts, last: &Job, success: Option<Timestamp>) -> bool {
-    let mut since = whole_jobs(facts, last.kind, &last.subject).take_while(|job| {
-        let followed = success.is_some_and(|success| success > job.started);
-        job.outcome != Some(JobOutcome::Done) && !followed
-    });
-    since.any(|job| job.slot != last.slot)
-}
-
-/// When the run was begun that tries again now what this job left undone; `None` if it takes
-/// unusually long, so that nobody should wait for it.
-fn tried_now(facts: &Facts, last: &Job) -> Option<Timestamp> {
-    let mut running = facts.jobs.iter().filter(|job| job.outcome.is_none());
-    let own = running.find(|job| {
-        let same = job.kind == last.kind && job.subject == last.subject;
-        same && job.attempt > 1 && job.slot == last.slot
-    })?;
-    let lasts = facts
-        .now
-        .as_second()
-        .saturating_sub(own.started.as_second());
-    (lasts <= AGAIN_SECONDS_MAX).then_some(own.started)
+    facts.records.iter().rev().find(decides_on_plan)
 }
 
 fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStatus {
-    let mut records: Vec<&Proved> = facts
-        .records
-        .iter()
-        .filter(|record| record.drill.as_ref() == Some(&drill.name) && decides(record.outcome))
-        .collect();
-    records.sort_by_key(|record| record.finished);
-    let last = records.last();
-    let verified = records
-        .iter()
-        .rev()
-        .find(|record| record.outcome == Verdict::Verified);
+    let decided = || {
+        let records = facts.records.iter().rev();
+        records
+            .filter(|record| record.drill.as_ref() == Some(&drill.name) && decides(record.outcome))
+    };
+    let last = decided().next();
+    let verified = decided().find(|record| record.outcome == Verdict::Verified);
     let age_seconds = verified.map(|record| age(facts, record.finished));
     let max_age_seconds = drill.max_age.map(|max| max.seconds);
     // A drill that was never proved is overdue once there are points that old.
@@ -646,7 +574,7 @@ fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStat
             agenda,
             JobKind::Drill,
             &drill.name,
-            last.map(|record| record.finished),
+            &mut decided().map(|record| record.finished),
         ),
         next: agenda.when(JobKind::Drill, &drill.name, facts.now),
     }
@@ -662,7 +590,7 @@ fn report_status(facts: &Facts, agenda: &Agenda, report: &ReportFacts) -> Report
     ReportStatus {
         report: name.clone(),
         at: sent.and_then(|job| job.finished),
-        failing: failing(facts, agenda, JobKind::Report, name, None),
+        failing: failing(facts, agenda, JobKind::Report, name, &mut iter::empty()),
         next: agenda.when(JobKind::Report, name, facts.now),
     }
 }
@@ -692,7 +620,13 @@ fn verify_status(facts: &Facts, agenda: &Agenda, verify: &VerifyFacts) -> Verify
         outcome: last.and_then(|job| job.outcome),
         at,
         overdue: matches!((waited, verify.max_age), (Some(waited), Some(max)) if waited > max.seconds),
-        failing: failing(facts, agenda, JobKind::Verify, &verify.name, at),
+        failing: failing(
+            facts,
+            agenda,
+            JobKind::Verify,
+            &verify.name,
+            &mut at.into_iter(),
+        ),
         next: agenda.when(JobKind::Verify, &verify.name, facts.now),
     }
 }

@@ -8,6 +8,7 @@ mod aged;
 mod cover;
 mod due;
 mod facts;
+mod failing;
 mod gap;
 mod heal;
 mod judge;

@@ -55,7 +55,7 @@ fn last(outcome: JobOutcome, retry: Option<Timestamp>) -> Option<LastJob> {
         at: at(-60),
         message: Some("the disk is full".into()),
         retry,
-        before: false,
+        before: None,
     })
 }
 
@@ -181,9 +181,13 @@ fn what_failed_before_is_not_over_because_it_is_tried_again() {
             plan.failing = last(JobOutcome::Failed, retry).map(|job| LastJob { before, ..job });
         })
     };
-    assert_ids(&failing(Some(at(300)), false), &[]);
-    assert_ids(&failing(Some(at(300)), true), &["plan.hourly/failed"]);
-    assert_ids(&failing(None, false), &["plan.hourly/failed"]);
+    let (failed, partial) = (Some(JobOutcome::Failed), Some(JobOutcome::Partial));
+    assert_ids(&failing(Some(at(300)), None), &[]);
+    assert_ids(&failing(Some(at(300)), failed), &["plan.hourly/failed"]);
+    assert_ids(&failing(None, None), &["plan.hourly/failed"]);
+    // What was partial is no graver as long as it is tried again.
+    assert_ids(&failing(Some(at(300)), partial), &["plan.hourly/partial"]);
+    assert_ids(&failing(None, partial), &["plan.hourly/failed"]);
 }
 
 #[test]

@@ -152,3 +152,71 @@ fn a_record_of_the_first_pass_counts_when_its_time_comes_again() {
     facts.records.clear();
     assert_eq!(now(&facts), ["drill weekly 20T05:30 #1"]);
 }
+
+#[test]
+fn a_record_that_was_dated_ahead_and_that_older_ones_follow_keeps_no_time() {
+    let mut facts = hourly("20T06:00");
+    facts.points = vec![point("20T06:00")];
+    facts.drills = vec![drill(when("30 5 * * *"))];
+    facts.records = vec![
+        record("20T05:45", Verdict::Verified),
+        record("19T05:31", Verdict::Verified),
+    ];
+    assert_eq!(now(&facts), ["drill weekly 20T05:30 #1"]);
+    facts.records.push(record("20T05:50", Verdict::Verified));
+    assert_eq!(now(&facts), [""; 0]);
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_dated_ends_no_failure_that_came_after_it() {
+    // The clock was ahead when the first job ran, right when it failed, and now that time has come.
+    let mut facts = hourly("25T12:00");
+    facts.plans[0].when = when("0 6 * * 1");
+    facts.drills = vec![drill(when("0 7 * * 1"))];
+    facts.verifications = vec![VerifyFacts {
+        name: name("deep"),
+        when: when("0 8 * * 1"),
+        max_age: None,
+    }];
+    taken(&mut facts, "23T06:00", "24T06:00");
+    let of = |kind, subject: &str, started: &str, outcome| job(kind, subject, "", started, outcome);
+    let done = JobOutcome::Done;
+    facts
+        .jobs
+        .push(of(JobKind::Drill, "weekly", "24T07:00", done));
+    facts
+        .jobs
+        .push(of(JobKind::Verify, "deep", "24T08:00", done));
+    facts.records = vec![record("24T07:00:30", Verdict::Verified)];
+    let failing = |facts: &Facts| {
+        let status = judge(facts, Terms::default());
+        let of_plan = status.plans[0].failing.is_some();
+        let of_drill = status.drills[0].failing.is_some();
+        [of_plan, of_drill, status.verifications[0].failing.is_some()]
+    };
+    assert_eq!(failing(&facts), [false; 3]);
+    let failed = JobOutcome::Failed;
+    facts.jobs.push(run("23T06:00", "23T06:00", failed));
+    facts
+        .jobs
+        .push(of(JobKind::Drill, "weekly", "23T07:00", failed));
+    facts
+        .jobs
+        .push(of(JobKind::Verify, "deep", "23T08:00", failed));
+    assert_eq!(failing(&facts), [true; 3]);
+    // What another host did since ends it, and so does what this one did.
+    let mut elsewhere = facts.clone();
+    elsewhere.points.push(point("24T12:00"));
+    elsewhere
+        .records
+        .push(record("24T12:00", Verdict::Verified));
+    assert_eq!(failing(&elsewhere), [false, false, true]);
+    taken(&mut facts, "23T06:00", "23T10:00");
+    facts
+        .jobs
+        .push(of(JobKind::Drill, "weekly", "23T11:00", done));
+    facts
+        .jobs
+        .push(of(JobKind::Verify, "deep", "23T12:00", done));
+    assert_eq!(failing(&facts), [false; 3]);
+}

@@ -75,7 +75,7 @@ fn the_newest_verified_record_covers_and_no_other() {
         let gate = gate(&both, None, span("90d"));
         assert_eq!(gate.sources[0].at, Some(at("19T06:00")), "{outcome:?}");
     }
-    let facts = gated(vec![proof("19T06:00", all), proof("18T06:00", all)]);
+    let facts = gated(vec![proof("18T06:00", all), proof("19T06:00", all)]);
     let gate = gate(&facts, None, span("90d"));
     assert_eq!(gate.sources[0].at, Some(at("19T06:00")));
     assert_eq!(gate.sources[0].evidence, Some(id(at("19T06:00"))));

@@ -43,6 +43,7 @@ fn seen(copies: Vec<(&str, Manifest, bool)>, disowned: &[PointId]) -> Vec<Point>
     let survey = Survey {
         copies: copies.collect(),
         missing: Vec::new(),
+        given_up: BTreeMap::new(),
         disowned: disowned.iter().cloned().collect(),
         damaged: BTreeMap::new(),
         marks: BTreeMap::new(),

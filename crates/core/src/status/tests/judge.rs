@@ -157,7 +157,7 @@ fn a_failure_is_tried_again_as_long_as_that_runs_and_is_no_news_for_the_next_tim
     let mut facts = daily(vec![point("18T06:00")]);
     facts.jobs = vec![run("20T06:00", "20T06:00", JobOutcome::Failed)];
     assert!(failing(&facts).retry.is_some(), "in a while");
-    assert!(!failing(&facts).before);
+    assert_eq!(failing(&facts).before, None);
     // While it is tried again, nothing is due.
     let again = Job {
         attempt: 2,
@@ -173,9 +173,32 @@ fn a_failure_is_tried_again_as_long_as_that_runs_and_is_no_news_for_the_next_tim
         run("19T06:00", "19T06:00", JobOutcome::Failed),
         run("20T06:00", "20T06:00", JobOutcome::Failed),
     ];
-    assert!(failing(&facts).before);
+    assert_eq!(failing(&facts).before, Some(JobOutcome::Failed));
     facts.points.push(point("19T07:00"));
-    assert!(!failing(&facts).before, "a success lies between");
+    assert_eq!(failing(&facts).before, None, "a success lies between");
+}
+
+#[test]
+fn a_run_that_was_partial_before_does_not_make_up_for_itself() {
+    let failing = |facts: &Facts| judged(facts).plans[0].failing.clone().unwrap();
+    let before = Point {
+        missed: vec![name("offsite")],
+        ..point("19T06:00")
+    };
+    let mut facts = daily(vec![before]);
+    facts.jobs = vec![
+        run("19T06:00", "19T06:00", JobOutcome::Partial),
+        run("20T06:00", "20T06:00", JobOutcome::Failed),
+    ];
+    facts.jobs[0].point = Some(facts.points[0].id.clone());
+    assert!(failing(&facts).retry.is_some());
+    assert_eq!(failing(&facts).before, Some(JobOutcome::Partial));
+    // What another host completed meanwhile makes up for it.
+    facts.points.push(Point {
+        id: numbered(at("19T06:00"), 2),
+        ..point("19T06:00")
+    });
+    assert_eq!(failing(&facts).before, None);
 }
 
 #[test]
@@ -293,6 +316,29 @@ fn a_drill_that_fails_is_told_until_a_later_one_decides() {
     assert!(judged(&facts).drills[0].failing.is_some());
     facts.records.push(record("16T04:00", Verdict::Verified));
     assert_eq!(judged(&facts).drills[0].failing, None);
+}
+
+#[test]
+fn the_record_that_was_made_last_decides_however_it_is_dated() {
+    // They come in the order in which they were made; a clock was ahead when the first one was.
+    let mut facts = drilled(vec![
+        record("20T05:00", Verdict::Verified),
+        record("19T05:00", Verdict::Failed),
+    ]);
+    let status = judged(&facts);
+    assert_eq!(status.drills[0].standing, DrillStanding::Failed);
+    assert_eq!(status.plans[0].proof, Some(Verdict::Failed));
+    facts.records.push(record("19T06:00", Verdict::Verified));
+    assert_eq!(
+        judged(&facts).drills[0].verified_at,
+        Some(at("19T06:00")),
+        "its age is no younger than it is"
+    );
+    facts
+        .records
+        .iter_mut()
+        .for_each(|record| record.drill = None);
+    assert_eq!(judged(&facts).restore.map(|r| r.at), Some(at("19T06:00")));
 }
 
 fn verifying(jobs: Vec<Job>) -> Facts {

@@ -105,6 +105,8 @@ impl<'a> World<'a> {
         facts
             .records
             .retain(|record| !is_ahead(record.finished, facts.now));
+        // No chain tells here in which order they were made.
+        facts.records.sort_by_key(|record| record.finished);
         facts
     }
 

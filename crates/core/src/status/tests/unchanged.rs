@@ -171,6 +171,7 @@ impl Seen {
         let survey = Survey {
             copies: copies.map(|copy| (name("disk"), copy)).collect(),
             missing: Vec::new(),
+            given_up: BTreeMap::new(),
             disowned: self.disowned,
             damaged: BTreeMap::new(),
             marks: BTreeMap::from([(name(self.store), self.marks)]),

@@ -3,6 +3,7 @@
 use super::host::Process;
 use super::model::Model;
 use super::place::Place;
+use super::stay::{is_damaged, known_damage};
 use super::world::{World, plus};
 use crate::alarm::{Wrong, open_alarms};
 use crate::cancel::Cancel;
@@ -40,7 +41,8 @@ pub(super) fn check(world: &Rc<World>) {
             let named = |store: &str| id == format!("store.{store}.copies/damaged");
             places.any(|place| named(&place.name) && place.has_damage())
         };
-        let so = |id: &str| model.is_so(host, id) || damaged(id);
+        let so =
+            |id: &str| model.is_so(host, id) || damaged(id) || model.is_beyond_healing(world, id);
         let wrong =
             Cancel::default().run(|| alarms(&process, &so).or_else(|| chains(&process, &model)));
         drop(model);
@@ -143,21 +145,25 @@ fn beyond(
     let of_plan = there.iter().copied();
     let of_plan = of_plan.filter(|m| m.plan == *plan && m.point.time() < until);
     let of_plan: Vec<&Manifest> = of_plan.collect();
-    // Whether a host knows what is damaged depends on what it happened to read.
     let damaged = world.damaged(&place.name);
-    let held_with = |damaged| -> Vec<Held> {
-        let held = of_plan.iter().map(|m| model.held(m, damaged));
-        held.collect()
-    };
-    let (blind, knowing) = (held_with(None), held_with(Some(&damaged)));
+    let held: Vec<Held> = of_plan.iter().map(|m| model.held(m)).collect();
     let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
-    let mut decided = of_plan.iter().zip(blind.iter().zip(&knowing));
-    let (manifest, _) = decided.find(|(manifest, (own, known))| {
+    let manifest = of_plan.iter().find(|manifest| {
         let announced = model.announced(&place.name, &manifest.point);
         let leaves = announced.is_some_and(|at| plus(at, grace + GOES_WITHIN) > world.now());
-        let stays = model.must_stay(config, &of_plan, &manifest.point, world.now());
-        let kept = is_kept(own, &blind, &rules) || is_kept(known, &knowing, &rules);
-        !kept && !leaves && stays.is_none()
+        let (point, now) = (&manifest.point, world.now());
+        let mut known = known_damage(&damaged, Some(manifest)).into_iter();
+        let kept = known.any(|known| {
+            let held = held.iter().zip(&of_plan).map(|(held, manifest)| Held {
+                sound: held.sound && !is_damaged(manifest, &known),
+                ..held.clone()
+            });
+            let held: Vec<Held> = held.collect();
+            let own = held.iter().find(|held| held.point == *point);
+            let stays = model.must_stay(config, &of_plan, point, now, &known);
+            stays.is_some() || own.is_some_and(|own| is_kept(own, &held, &rules))
+        });
+        !kept && !leaves
     })?;
     let point = &manifest.point;
     Some(format!("{point} is in {} and no rule keeps it", place.name))

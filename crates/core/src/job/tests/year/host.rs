@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, NotifyConfig};
 use crate::context::Context;
 use crate::copy;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::history::{Ended, History, Job, JobKind, JobOutcome};
 use crate::job::deed::execute;
 use crate::job::tell::Desk;
@@ -542,7 +542,13 @@ pub(super) fn mend(world: &Rc<World>, host: usize) {
                 .iter()
                 .any(|(_, copy)| copy.manifest.point == *point);
             match elsewhere {
-                true => drop(copy::heal(context, std::slice::from_ref(point), store)),
+                true => match copy::heal(context, std::slice::from_ref(point), store) {
+                    // Its only other copy is damaged: there is nothing to heal it from.
+                    Err(error) if error.code == Code::ObjectDamaged => {
+                        forget.insert(point.to_string());
+                    }
+                    _ => {}
+                },
                 false => drop(forget.insert(point.to_string())),
             }
         }

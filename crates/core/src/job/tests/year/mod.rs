@@ -20,6 +20,7 @@ mod host;
 mod model;
 mod place;
 mod real;
+mod stay;
 mod system;
 mod told;
 mod world;

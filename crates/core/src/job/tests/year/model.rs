@@ -6,20 +6,16 @@
 
 use super::fault::What;
 use super::place::Change;
+use super::stay::is_damaged;
 use super::told::{Open, Owed, Truth};
 use super::world::{World, plus};
-use crate::clock::{AHEAD_SECONDS_MAX, is_ahead};
-use crate::config::Config;
 use crate::context::Context;
-use crate::evidence::{Record, Verdict};
+use crate::evidence::Record;
 use crate::history::{Job, JobKind, JobOutcome};
-use crate::kept;
 use crate::marks::{Intent, Pin};
 use crate::name::Name;
 use crate::notify::{Event, Message};
 use crate::point::{Manifest, PointId};
-use crate::retention::Held;
-use crate::retention::tests::model::is_kept;
 use crate::status::{Facts, Status};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +31,8 @@ pub(super) struct Seen<'a> {
 /// How a job ended.
 pub(super) struct Ending {
     pub(super) at: Timestamp,
+    /// When it began, by the clock of its host.
+    pub(super) started: Timestamp,
     /// The time in the schedule that it was for.
     pub(super) slot: Option<Timestamp>,
     pub(super) outcome: JobOutcome,
@@ -51,12 +49,14 @@ pub(super) struct Model {
     /// Every point that was ever committed.
     ever: BTreeSet<PointId>,
     /// What is in the stores, as it was when the prune of a host began.
-    at_prune: BTreeMap<usize, BTreeMap<(String, PointId), Manifest>>,
-    announced: BTreeMap<(String, PointId), Timestamp>,
+    pub(super) at_prune: BTreeMap<usize, BTreeMap<(String, PointId), Manifest>>,
+    pub(super) announced: BTreeMap<(String, PointId), Timestamp>,
     /// A person said that any number of points may go.
     pub(super) confirmed: bool,
     /// Objects of the points that were pruned, by store.
-    pruned: BTreeSet<(String, String)>,
+    pub(super) pruned: BTreeSet<(String, String)>,
+    /// Hosts that lost their catalog, until every store has answered since.
+    pub(super) blind: BTreeSet<usize>,
     /// Points that the operator disowned, since a wrong clock dated them.
     pub(super) disowned: BTreeSet<PointId>,
     /// What somebody else deleted, and when.
@@ -144,6 +144,9 @@ impl Model {
         if keeps {
             self.disturbed = Some(now);
         }
+        if let What::NoCatalog(host) | What::NoState(host) = what {
+            self.blind.insert(*host);
+        }
         if let What::NoState(host) = what {
             // What was told and what failed is forgotten with it.
             self.open.retain(|(other, ..), _| other != host);
@@ -186,6 +189,31 @@ impl Model {
     /// Returns whether some host lost its state at some time.
     pub(super) fn lost_state(&self) -> bool {
         self.last.contains_key("state")
+    }
+
+    /// Returns whether another run completed a point of a plan while a job was at work, or after it.
+    pub(super) fn is_made_up_for(&self, ending: &Ending, plan: &str) -> bool {
+        let mut there = self.there.values();
+        there.any(|manifest| {
+            let is_other = ending.point.as_ref() != Some(&manifest.point);
+            is_other && self.is_sound(manifest, plan) && manifest.finished > ending.started
+        })
+    }
+
+    /// Returns whether a store lacks a copy that nothing can give it: every other one is damaged.
+    pub(super) fn is_beyond_healing(&self, world: &World, id: &str) -> bool {
+        let Some(lacks) = id.strip_suffix("/copy-missing") else {
+            return false;
+        };
+        self.there.iter().any(|((_, point), manifest)| {
+            let mut lacking = manifest.stores.iter();
+            let is_lacked = lacking.any(|store| {
+                let there = self.there.contains_key(&(store.to_string(), point.clone()));
+                !there && lacks == format!("plan.{}.{store}", manifest.plan)
+            });
+            let mut copies = self.there.iter().filter(|((_, other), _)| other == point);
+            is_lacked && copies.all(|((store, _), copy)| is_damaged(copy, &world.damaged(store)))
+        })
     }
 
     /// Returns whether a point is complete, and in each of these stores.
@@ -239,7 +267,7 @@ impl Model {
 }
 
 /// The copies of a plan in a store.
-fn of_plan<'m>(
+pub(super) fn of_plan<'m>(
     all: &'m BTreeMap<(String, PointId), Manifest>,
     store: &str,
     plan: &str,
@@ -249,11 +277,11 @@ fn of_plan<'m>(
     here.filter(|manifest| manifest.plan == *plan).collect()
 }
 
-fn config_store<'c>(context: &'c Context, store: &str) -> Option<&'c Name> {
+pub(super) fn config_store<'c>(context: &'c Context, store: &str) -> Option<&'c Name> {
     context.config.store.keys().find(|name| ***name == *store)
 }
 
-fn is_complete(manifest: &Manifest, plan: &str) -> bool {
+pub(super) fn is_complete(manifest: &Manifest, plan: &str) -> bool {
     manifest.plan == *plan && manifest.lacks().is_none() && !manifest.safety
 }
 
@@ -388,177 +416,6 @@ fn of_host(world: &World, host: usize) -> Option<Of> {
     Some((own.process()?, own.offset))
 }
 
-impl Model {
-    /// Why a copy stays, whatever the rules about periods, among those of its plan in its store; `None` if
-    /// nothing keeps it so.
-    pub(super) fn must_stay(
-        &self,
-        config: &Config,
-        of_plan: &[&Manifest],
-        point: &PointId,
-        now: Timestamp,
-    ) -> Option<String> {
-        let plan = &of_plan.iter().find(|m| m.point == *point)?.plan;
-        if self.pins.get(point).is_some_and(|pin| pin.pinned) {
-            return Some("it is pinned".to_owned());
-        }
-        let sound = of_plan.iter().filter(|m| self.is_sound(m, plan));
-        if sound.map(|m| &m.point).max() == Some(point) {
-            return Some("it is the newest complete one".to_owned());
-        }
-        let mut drills = config.drill.keys();
-        let drill =
-            drills.find(|drill| self.newest_proven(drill, plan, now).as_ref() == Some(point))?;
-        Some(format!("it is the newest one that drill {drill} proved"))
-    }
-
-    /// Returns whether a copy is of a point of this plan that is complete, and was not disowned.
-    fn is_sound(&self, manifest: &Manifest, plan: &str) -> bool {
-        is_complete(manifest, plan) && !self.disowned.contains(&manifest.point)
-    }
-
-    /// Why a copy should not have been deleted; `None` if it was right.
-    fn may_not_go(
-        &self,
-        context: &Context,
-        change: &Change,
-        gone: &Manifest,
-        offset: i64,
-        world: &World,
-    ) -> Option<String> {
-        let point = &gone.point;
-        let needed = self.is_needed(context, change, &gone.plan, point, world);
-        if needed.is_some() {
-            return needed;
-        }
-        let store = config_store(context, &change.store)?;
-        let rules = kept::rules(context, &gone.plan, store)?;
-        let grace = i64::try_from(rules.grace.seconds).unwrap_or(0);
-        match self.announced(&change.store, point) {
-            None => Some("nobody announced it".to_owned()),
-            // Clocks that differ by so little are taken for right; one that is wrong dates it wrongly.
-            Some(at) => {
-                let soon = plus(at, grace) > plus(change.at, AHEAD_SECONDS_MAX);
-                let right = offset == 0 && !self.lately("clock", change.at, grace);
-                (soon && right).then(|| format!("it was announced at {at}"))
-            }
-        }
-    }
-
-    /// Why a copy has to stay, by what was there when the prune of this host began; `None` if it has not.
-    fn is_needed(
-        &self,
-        context: &Context,
-        change: &Change,
-        plan: &Name,
-        point: &PointId,
-        world: &World,
-    ) -> Option<String> {
-        let of_plan = of_plan(self.before(change.host), &change.store, plan);
-        let stays = self.must_stay(&context.config, &of_plan, point, change.at);
-        if stays.is_some() {
-            return stays;
-        }
-        // A host whose clock is wrong does not see what is dated in the future.
-        let right = world.hosts.borrow()[change.host].offset == 0;
-        let knows = right && !self.lately("state", change.at, 60 * 86_400);
-        let unclear = self.unclear(&of_plan, change.at);
-        if unclear.is_some() && knows {
-            return unclear;
-        }
-        let rules = kept::rules(context, plan, config_store(context, &change.store)?)?;
-        let damaged = world.damaged(&change.store);
-        let kept_with = |known: bool| {
-            let held: Vec<Held> = of_plan
-                .iter()
-                .map(|manifest| self.held(manifest, known.then_some(&damaged)))
-                .collect();
-            let own = held.iter().find(|held| held.point == *point);
-            own.is_none_or(|own| is_kept(own, &held, &rules))
-        };
-        let kept = kept_with(false) && kept_with(true);
-        kept.then(|| "the rules keep it".to_owned())
-    }
-
-    /// Why nobody can know what has to stay; `None` if that is clear.
-    fn unclear(&self, of_plan: &[&Manifest], now: Timestamp) -> Option<String> {
-        let known = |at: &Timestamp| plus(*at, 86_400) < now;
-        let mut lost = self.lost.iter().filter(|(_, at)| known(at));
-        if let Some(((store, point), _)) = lost.next() {
-            return Some(format!("{store} lost {point}"));
-        }
-        let mut ahead = of_plan.iter().map(|manifest| &manifest.point);
-        let is_ahead = |point: &&PointId| is_ahead(point.time(), now);
-        let ahead = ahead.find(|point| is_ahead(point) && !self.disowned.contains(point));
-        ahead.map(|point| format!("{point} is dated in the future"))
-    }
-
-    /// What was there when the prune of a host began.
-    fn before(&self, host: usize) -> &BTreeMap<(String, PointId), Manifest> {
-        self.at_prune.get(&host).unwrap_or(&self.there)
-    }
-
-    /// What is known of a copy; with the damaged objects of its store, that they are known.
-    pub(super) fn held(&self, manifest: &Manifest, damaged: Option<&BTreeSet<String>>) -> Held {
-        let is_damaged = damaged.is_some_and(|damaged| {
-            let mut artifacts = manifest.artifacts.iter();
-            artifacts.any(|artifact| damaged.contains(artifact.key.as_str()))
-        });
-        Held {
-            point: manifest.point.clone(),
-            sound: manifest.lacks().is_none()
-                && !is_damaged
-                && !self.disowned.contains(&manifest.point)
-                && !self.is_refuted(manifest),
-            safety: manifest.safety,
-            manual: manifest.reason.is_some(),
-            always: Vec::new(),
-            lock: None,
-            leaving: None,
-        }
-    }
-
-    /// The newest point of a plan that a drill proved. Nobody believes a record that is dated in the
-    /// future.
-    fn newest_proven(&self, drill: &Name, plan: &Name, now: Timestamp) -> Option<PointId> {
-        let of_drill = self.records.values().filter(|record| {
-            let counts = record.outcome == Verdict::Verified && !is_ahead(record.finished, now);
-            record.drill.as_ref() == Some(drill) && counts
-        });
-        let points = of_drill.flat_map(|record| &record.points);
-        let of_plan = points.filter(|point| point.plan.as_ref() == Some(plan));
-        of_plan.map(|point| point.point.clone()).max()
-    }
-
-    /// When it was announced that a copy goes.
-    pub(super) fn announced(&self, store: &str, point: &PointId) -> Option<Timestamp> {
-        self.announced
-            .get(&(store.to_owned(), point.clone()))
-            .copied()
-    }
-
-    /// Returns whether an object belonged to a point that was pruned.
-    pub(super) fn was_pruned(&self, store: &str, key: &str) -> bool {
-        self.pruned.contains(&(store.to_owned(), key.to_owned()))
-    }
-
-    /// Returns whether the newest record about a copy says that it does not come back.
-    fn is_refuted(&self, manifest: &Manifest) -> bool {
-        let mut records: Vec<&Record> = self.records.values().collect();
-        records.sort_by_key(|record| record.finished);
-        let about = records.into_iter().rev().find(|record| {
-            let decides = matches!(record.outcome, Verdict::Verified | Verdict::Failed);
-            let mut points = record.points.iter();
-            decides
-                && points.any(|point| {
-                    let here = point.store.as_ref().is_none_or(|s| *s == manifest.store);
-                    point.point == manifest.point && here
-                })
-        });
-        about.is_some_and(|record| record.outcome == Verdict::Failed)
-    }
-}
-
 /// A host looked: what it knows must be what is so.
 pub(super) fn looked(world: &Rc<World>, seen: &Seen<'_>) {
     took_notice(world);
@@ -627,6 +484,7 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
         let key = (host, job.kind, job.subject.clone());
         let ending = Ending {
             at: now,
+            started: job.started,
             slot: job.slot,
             outcome,
             point: job.point.clone(),

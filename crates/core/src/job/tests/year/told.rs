@@ -1,7 +1,9 @@
 //! What was told, and what should have been.
 
 use super::model::Model;
+use super::place::Trouble;
 use super::world::{World, plus};
+use crate::clock::is_ahead;
 use crate::condition::ConditionKind;
 use crate::config::Config;
 use crate::finding::Severity;
@@ -253,6 +255,10 @@ pub(super) fn check(world: &World, host: usize) {
     };
     let now = world.now();
     let mut model = world.model.borrow_mut();
+    let answers = |trouble: Trouble| !trouble.away && !trouble.denied;
+    if world.places.iter().all(|place| answers(place.trouble())) {
+        model.blind.remove(&host);
+    }
     let so = truths(world, &model, &config, host);
     for (id, truth) in &mut model.truths {
         if id.0 == host && !so.contains(&id.1) && truth.since.is_some() {
@@ -365,7 +371,7 @@ fn unfounded(model: &Model, host: usize, now: Timestamp, world: &World) -> Optio
             let truth = model.truths.get(&(host, id.clone()));
             let lingers = |at: Timestamp| plus(at, LINGERS) >= now;
             let so = truth.is_some_and(|t| t.since.is_some() || t.until.is_some_and(lingers));
-            so || excused(model, *kind, now, world)
+            so || excused(model, *kind, now, world) || model.is_beyond_healing(world, id)
         };
         // What was told later of the same alarm is told with the next repetition alone.
         let joined = model.truths.iter().any(|((of, id), truth)| {
@@ -448,9 +454,11 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
             // What another host did for the same time counts as well, where this one has no point.
             let slot = ending.slot.filter(|_| ending.point.is_none());
             let since = slot.unwrap_or(ending.at);
+            // What another host completed meanwhile is as new as what this run was to make.
+            let newer = newest.is_some_and(|newest| newest > since);
             match ending.outcome {
                 JobOutcome::Done => {}
-                _ if healed || newest.is_some_and(|newest| newest > since) => {}
+                _ if healed || newer || model.is_made_up_for(ending, name) => {}
                 JobOutcome::Partial => drop(so.insert(format!("plan.{name}/partial"))),
                 _ => drop(so.insert(format!("plan.{name}/failed"))),
             }
@@ -470,16 +478,23 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
             .records
             .values()
             .filter(|r| r.drill.as_ref() == Some(name));
-        let verified = of_drill.filter(|r| r.outcome == crate::evidence::Verdict::Verified);
+        // Nobody believes a record that is dated in the future, not even the host that made it.
+        let verified = of_drill.filter(|r| {
+            let verified = r.outcome == crate::evidence::Verdict::Verified;
+            verified && !is_ahead(r.finished, now)
+        });
         let last = verified.map(|record| record.finished).max();
         // Where no store takes the record, its host has it.
         let here = model.ended.get(&(host, JobKind::Drill, name.clone()));
-        let here = here.filter(|ending| ending.outcome == JobOutcome::Done);
+        let here = here
+            .filter(|ending| ending.outcome == JobOutcome::Done && !is_ahead(ending.started, now));
         let last = last.max(here.map(|ending| ending.at));
         let limit = drill
             .max_age
             .map_or(0, |span| i64::try_from(span.seconds).unwrap_or(0));
-        if plus(last.unwrap_or(world.begin), limit) < now {
+        // Without a catalog, only the stores tell when something was proved.
+        let knows = !model.blind.contains(&host);
+        if plus(last.unwrap_or(world.begin), limit) < now && knows {
             so.insert(format!("drill.{name}/proof-overdue"));
         }
         if fails(JobKind::Drill, name) {

@@ -37,6 +37,9 @@ struct Truth {
     shrunk: u32,
 }
 
+/// Seconds after which a job refreshes its leases.
+const REFRESH_SECONDS: i64 = 60;
+
 /// The beginning of something that happens, or its end.
 struct Edge {
     at: Timestamp,
@@ -65,6 +68,8 @@ pub(super) struct World {
     dice: RefCell<Dice>,
     /// What is still to happen, the next one last: a beginning, or an end.
     edges: RefCell<Vec<Edge>>,
+    /// When leases were refreshed last.
+    refreshed: Cell<Timestamp>,
 }
 
 /// When every world begins: a Monday.
@@ -154,6 +159,7 @@ impl World {
             diary: RefCell::default(),
             dice: RefCell::new(Dice(seed)),
             edges: RefCell::new(edges(begin, faults)),
+            refreshed: Cell::new(begin),
             name,
             home,
         });
@@ -244,6 +250,13 @@ impl World {
             drop(wakes);
             let next = edge.into_iter().chain(wake.map(|(at, _)| at)).min();
             let next = next.unwrap_or(until).max(self.now());
+            // A job refreshes its leases while nothing else happens, too.
+            let minute = plus(self.refreshed.get().max(self.now()), REFRESH_SECONDS);
+            if minute < next.min(until) && self.hosts.borrow().iter().any(Host::is_running) {
+                self.set_now(minute);
+                self.refresh_leases();
+                continue;
+            }
             if next >= until {
                 self.set_now(until.max(self.now()));
                 return;
@@ -260,6 +273,7 @@ impl World {
 
     /// Every job that lives refreshes its leases.
     fn refresh_leases(&self) {
+        self.refreshed.set(self.now());
         let lives: Vec<bool> = {
             let hosts = self.hosts.borrow();
             let lives = hosts
