@@ -43,7 +43,12 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     match survey::survey(context, false) {
         Ok(survey) => {
             findings.extend(missing(&survey));
-            findings.extend(posture::examine(context, &survey, &[], false).unwrap_or_default());
+            let buckets = posture::examine(context, &survey, &[], false).unwrap_or_default();
+            // `lifeboat posture` says what is as it should be, too.
+            let wrong = buckets
+                .into_iter()
+                .filter(|found| found.severity != Severity::Ok);
+            findings.extend(wrong);
             findings.extend(space::examine(context, &survey.copies));
             let wrong = runbook::check_all(context, survey.copies.iter());
             findings.extend(wrong.iter().map(|error| failed("instructions", error)));
