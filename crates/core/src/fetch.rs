@@ -122,6 +122,17 @@ fn unknown(
         context.reporter.warn(&lost.text());
         return Ok(lost.copy.manifest.point.clone());
     }
+    // What is left of it in the one store that is asked is no point any more.
+    if is_only_elsewhere
+        && let Some(lost) = survey
+            .missing
+            .iter()
+            .rev()
+            .find(|lost| lost.found.is_some() && store.is_some_and(|store| lost.store == store))
+    {
+        context.reporter.warn(&lost.text());
+        return Ok(lost.copy.manifest.point.clone());
+    }
     if let Selector::Prefix(prefix) = selector
         && let Some(pruned) = survey.pruned(prefix, store)
     {
