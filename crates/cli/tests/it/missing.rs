@@ -169,6 +169,7 @@ fn a_copy_that_stays_is_remembered_after_another_was_forgotten() {
     app.ok(&["copy", "--to", "other"]).says(&[&point]);
     hide(&app, "other", &point);
     app.ok(&["points", "--forget", &point, "--reason", "by hand"]);
+    app.ok(&["points"]);
     hide(&app, "store", &point);
     app.exits(4, &["points"])
         .says(&[&point, "is not there any more"]);

@@ -371,7 +371,11 @@ fn unfounded(model: &Model, host: usize, now: Timestamp, world: &World) -> Optio
             let truth = model.truths.get(&(host, id.clone()));
             let lingers = |at: Timestamp| plus(at, LINGERS) >= now;
             let so = truth.is_some_and(|t| t.since.is_some() || t.until.is_some_and(lingers));
-            so || excused(model, *kind, now, world) || model.is_beyond_healing(world, id)
+            // Of the proofs that it forgot, a host knows only those that are in stores that answer.
+            let is_blind = *kind == ConditionKind::ProofOverdue && model.blind.contains(&host);
+            so || is_blind
+                || excused(model, *kind, now, world)
+                || model.is_beyond_healing(world, id)
         };
         // What was told later of the same alarm is told with the next repetition alone.
         let joined = model.truths.iter().any(|((of, id), truth)| {
