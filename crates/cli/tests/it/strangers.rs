@@ -20,7 +20,7 @@ fn application(server: &MotoServer, prefix: &str, sensitive: bool) -> App {
 fn a_bucket_that_is_nobody_elses_is_not_spoken_of() {
     let server = moto();
     let app = application(&server, "", true);
-    app.ok(&["doctor"]).never_says(&["public"]);
+    app.ok(&["doctor"]).never_says(&["is public"]);
     app.backup();
     let report = app.json(&["backup"]);
     assert_eq!(
@@ -28,7 +28,7 @@ fn a_bucket_that_is_nobody_elses_is_not_spoken_of() {
         0,
         "{report:#}"
     );
-    app.ok(&["doctor"]).never_says(&["public"]);
+    app.ok(&["doctor"]).never_says(&["is public"]);
     let server = S3sServer::start();
     server.create_bucket("backups");
     let endpoint = format!("endpoint = \"{}\"", server.endpoint());
@@ -39,7 +39,7 @@ fn a_bucket_that_is_nobody_elses_is_not_spoken_of() {
     app.env("S3_ACCESS", &server.access_key);
     app.env("S3_SECRET", &server.secret_key);
     app.backup();
-    app.ok(&["doctor"]).never_says(&["public"]);
+    app.ok(&["doctor"]).never_says(&["is public"]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_repository_in_a_bucket_is_looked_into_like_an_archive() {
     let report = app.json(&["backup"]);
     let warnings = report["warnings"].as_array().unwrap();
     assert!(warnings.is_empty(), "{report:#}");
-    app.ok(&["doctor"]).never_says(&["public"]);
+    app.ok(&["doctor"]).never_says(&["is public"]);
     server.publish("backups", &["s3:GetObject"]);
     let report = app.json(&["backup"]);
     let warnings = report["warnings"].to_string();

@@ -14,6 +14,8 @@ pub struct Wanted<'a> {
     pub subject: &'a str,
     /// Its name for `lifeboat posture`: `offsite`.
     pub name: &'a str,
+    /// Whether it is a store: that strangers read what is not sensitive is no error there.
+    pub is_store: bool,
     /// What must be so.
     pub require: &'a [Requirement],
     /// The region that the configuration names, where it matters.
@@ -85,6 +87,15 @@ impl Found<'_> {
             true => Severity::Error,
             false => otherwise,
         }
+    }
+
+    /// How grave it is that strangers are let in.
+    fn openness(&self) -> Severity {
+        let otherwise = match self.wanted.is_store {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        self.grade(Requirement::PublicAccessBlock, otherwise)
     }
 
     fn fix(&self) -> Option<String> {
@@ -228,7 +239,8 @@ impl Found<'_> {
                 grant.permission
             );
             let hint = "take it back: aws s3api put-bucket-acl --acl private; and think of what was in it as known to others";
-            self.add("acl", Severity::Error, message, Some(hint.to_owned()));
+            let severity = self.openness();
+            self.add("acl", severity, message, Some(hint.to_owned()));
         }
     }
 
@@ -258,7 +270,8 @@ impl Found<'_> {
             };
             let message = format!("its policy lets strangers in{who}");
             let hint = "remove that statement; and think of what was in it as known to others";
-            self.add("policy", Severity::Error, message, Some(hint.to_owned()));
+            let severity = self.openness();
+            self.add("policy", severity, message, Some(hint.to_owned()));
         }
         let Some(policy) = policy else {
             return;

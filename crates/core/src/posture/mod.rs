@@ -121,6 +121,7 @@ impl Watched<'_> {
         let wanted = Wanted {
             subject: &self.subject,
             name: self.name,
+            is_store: self.store.is_some(),
             require: self.require,
             // Other servers have regions of their own, or none.
             region: self

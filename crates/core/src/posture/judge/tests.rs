@@ -31,6 +31,7 @@ fn wrong(settings: &Settings, require: &[Requirement]) -> Vec<(String, Severity)
     let wanted = Wanted {
         subject: "store.s",
         name: "s",
+        is_store: true,
         require,
         region: Some("eu-west-1"),
         needs: &Needs::default(),
@@ -88,17 +89,17 @@ fn each_setting_that_is_wrong_is_found_and_graver_where_it_is_required() {
         one(|_| (), &[Requirement::Replication]),
         is("replication", Error)
     );
-    assert_eq!(
-        one(|s| s.is_public = Answer::Is(true), &[]),
-        is("policy", Error)
-    );
+    let public: fn(&mut Settings) = |s| s.is_public = Answer::Is(true);
+    assert_eq!(one(public, &[]), is("policy", Warning));
+    let required = [Requirement::PublicAccessBlock];
+    assert_eq!(one(public, &required), is("policy", Error));
     let grant = Grant {
         grantee: "http://acs.amazonaws.com/groups/global/AllUsers".to_owned(),
         permission: "READ".to_owned(),
     };
     let mut settings = good();
     settings.acl = Answer::Is(vec![grant]);
-    assert_eq!(wrong(&settings, &[]), is("acl", Error));
+    assert_eq!(wrong(&settings, &[]), is("acl", Warning));
     let away: fn(&mut Settings) = |s| s.region = Answer::Is("us-west-2".to_owned());
     assert_eq!(one(away, &[]), is("region", Error));
 }
