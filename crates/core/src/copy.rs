@@ -131,14 +131,9 @@ pub fn run(
         looked.refuse(&context.config, &sources)?;
         let done = copy_point(context, &fetched, &target);
         if let Err(error) = &done
-            && error.code == Code::ObjectDamaged
             && !of_past
         {
-            // It was read whole, as a verification does.
-            let location = fetched.store.store.location();
-            let now = context.clock.now();
-            let catalog = &context.state.catalog;
-            catalog.note_doubt(&location, &point, &error.message, now)?;
+            note_damage(context, &fetched, error)?;
         }
         if let Some(bytes) = done? {
             copied.push(Copied { point, bytes });
@@ -151,6 +146,17 @@ pub fn run(
         copied,
         unread: unread.map(|unread| unread.error).collect(),
     })
+}
+
+/// Notes that a copy is damaged, if that is why it could not be copied.
+fn note_damage(context: &Context, fetched: &Fetched, error: &Error) -> Result<()> {
+    if error.code != Code::ObjectDamaged {
+        return Ok(());
+    }
+    let location = fetched.store.store.location();
+    let (point, now) = (&fetched.copy.manifest.point, context.clock.now());
+    let catalog = &context.state.catalog;
+    catalog.note_doubt(&location, point, &error.message, now)
 }
 
 /// Copies these points, each from any other store that holds it. One that cannot be copied does not

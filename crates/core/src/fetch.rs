@@ -122,21 +122,19 @@ fn unknown(
         context.reporter.warn(&lost.text());
         return Ok(lost.copy.manifest.point.clone());
     }
-    // What is left of it in the one store that is asked is no point any more.
-    if is_only_elsewhere
-        && let Some(lost) = survey
-            .missing
-            .iter()
-            .rev()
-            .find(|lost| lost.found.is_some() && store.is_some_and(|store| lost.store == store))
-    {
-        context.reporter.warn(&lost.text());
-        return Ok(lost.copy.manifest.point.clone());
-    }
     if let Selector::Prefix(prefix) = selector
         && let Some(pruned) = survey.pruned(prefix, store)
     {
         return Err(survey.as_far_as_read(pruned, store));
+    }
+    // Where the store has something else in its place, that is worse than nothing.
+    let mut lost = survey.missing.iter().rev();
+    if is_only_elsewhere
+        && let Some(lost) = lost.find(|lost| store.is_some_and(|name| lost.store == name))
+        && let Some(found) = lost.found.clone()
+    {
+        let message = lost.text();
+        return Err(Error { message, ..found });
     }
     Err(match store {
         Some(name) if survey.unread.is_empty() && is_only_elsewhere => only_elsewhere(name),

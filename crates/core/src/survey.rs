@@ -63,6 +63,15 @@ impl Survey {
         context.state.catalog.copies(location)
     }
 
+    /// Adds what this host alone knows of the copies of a store.
+    fn remember(&mut self, context: &Context, store: &Name, location: &str) -> Result<()> {
+        let catalog = &context.state.catalog;
+        let (damaged, given_up) = (catalog.doubts(location)?, catalog.given_up(location)?);
+        self.damaged.insert(store.clone(), damaged);
+        self.given_up.insert(store.clone(), given_up);
+        Ok(())
+    }
+
     /// The error of a store that could not be asked; `None` if it answered.
     pub fn unasked(&self, store: &str) -> Option<&Error> {
         let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
@@ -194,8 +203,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             Err(error) => {
                 survey.unread.push(unread(None, error));
                 if let Some(location) = place_of(context, name)? {
-                    let given_up = context.state.catalog.given_up(&location)?;
-                    survey.given_up.insert(name.clone(), given_up);
+                    survey.remember(context, name, &location)?;
                     let noted = survey.noted(context, name, &location)?.into_iter();
                     survey.copies.extend(noted.map(|copy| (name.clone(), copy)));
                 }
@@ -228,11 +236,8 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
                 survey.noted(context, name, &store.store.location())?
             }
         };
-        // Those of copies that were put anew ended with the listing.
-        let damaged = catalog.doubts(&store.store.location())?;
-        survey.damaged.insert(name.clone(), damaged);
-        let given_up = catalog.given_up(&store.store.location())?;
-        survey.given_up.insert(name.clone(), given_up);
+        // Doubts about copies that were put anew ended with the listing.
+        survey.remember(context, name, &store.store.location())?;
         survey
             .copies
             .extend(copies.into_iter().map(|copy| (name.clone(), copy)));

@@ -69,8 +69,9 @@ fn alarms(process: &Process, so: &dyn Fn(&str) -> bool) -> Option<String> {
     let ledger = process.desk.outbox().ledger().ok()?;
     let open = open_alarms(&ledger, process.context.clock.now());
     let mut wrong = ledger.alarms.values().flat_map(|alarm| &alarm.wrong);
-    // The disk of the machine that this runs on.
-    let is_disk = |wrong: &Wrong| wrong.item.kind == ConditionKind::Disk;
+    // The disk of the machine that this runs on, which all stores share.
+    let of_machine = [ConditionKind::Disk, ConditionKind::Posture];
+    let is_disk = |wrong: &Wrong| of_machine.contains(&wrong.item.kind);
     let (_, wrong) = wrong.find(|(id, wrong)| !is_disk(wrong) && !so(id))?;
     let told = &wrong.item.text;
     Some(format!("{} alarms are open, as that {told}", open.len()))

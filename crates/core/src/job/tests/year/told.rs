@@ -418,8 +418,8 @@ fn excused(model: &Model, kind: ConditionKind, now: Timestamp, world: &World) ->
             .iter()
             .any(|what| model.lately(what, now, 2 * DAY)),
         ConditionKind::Channel => model.lately("channel", now, DAY),
-        // The disk of the machine that this runs on.
-        ConditionKind::Disk => true,
+        // The disk of the machine that this runs on, which all stores share.
+        ConditionKind::Disk | ConditionKind::Posture => true,
         _ => false,
     }
 }
@@ -471,6 +471,13 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
             so.insert(format!("plan.{name}/prune-failed"));
         }
     }
+    proofs(world, model, config, host, &mut so);
+    so
+}
+
+/// What is so of drills and verifications.
+fn proofs(world: &World, model: &Model, config: &Config, host: usize, so: &mut BTreeSet<String>) {
+    let now = world.now();
     let fails = |kind, name: &Name| {
         let ending = model.ended.get(&(host, kind, name.clone()));
         ending.is_some_and(|ending| {
@@ -510,7 +517,6 @@ fn truths(world: &World, model: &Model, config: &Config, host: usize) -> BTreeSe
             so.insert(format!("verify.{name}/failed"));
         }
     }
-    so
 }
 
 /// A store that takes nothing, but answers, and so lacks the newest complete point of a plan.
