@@ -49,6 +49,11 @@ impl Finding {
         }
     }
 
+    /// Whether nothing is wrong, and something could be better all the same.
+    pub fn is_advice(&self) -> bool {
+        self.severity == Severity::Ok && self.hint.is_some()
+    }
+
     /// Says which condition it is.
     pub fn of_kind(mut self, kind: ConditionKind) -> Self {
         self.kind = Some(kind);

@@ -91,6 +91,66 @@ fn answer(mut stream: &TcpStream, issued: &Issued, seconds: u64, lasts: u64) {
     );
 }
 
+/// The service that gives a CI job a token of its own, for whom it names. What it asks and answers is from
+/// GitHub's documentation.
+pub struct JobTokens {
+    address: SocketAddr,
+    given: Arc<Mutex<usize>>,
+}
+
+/// What a job asks for its token with.
+pub const JOB_BEARER: &str = "bearer-of-the-job";
+
+impl JobTokens {
+    /// Starts the service.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let given = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&given);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                give_token(&stream, &count);
+            }
+        });
+        JobTokens { address, given }
+    }
+
+    /// The URL as a job has it, with a query of its own.
+    pub fn url(&self) -> String {
+        format!("http://{}/job/token?api-version=2.0", self.address)
+    }
+
+    /// The number of tokens that were given.
+    pub fn given(&self) -> usize {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn give_token(mut stream: &TcpStream, given: &Mutex<usize>) {
+    let Some(head) = Head::read(&mut BufReader::new(stream)) else {
+        return;
+    };
+    let bearer = format!("Bearer {JOB_BEARER}");
+    let target = "/job/token?api-version=2.0&audience=sts.amazonaws.com";
+    let asked = (head.method_and_path(), head.value("authorization"));
+    let (status, body) = match asked {
+        (("GET", path), Some(known)) if path == target && known == bearer => {
+            let mut count = given.lock().unwrap_or_else(PoisonError::into_inner);
+            *count += 1;
+            let body = format!(r#"{{"count": 1, "value": "eyJhbGciOi.{count}.sig"}}"#);
+            ("200 OK", body)
+        }
+        (_, Some(known)) if known == bearer => ("400 Bad Request", String::new()),
+        _ => ("401 Unauthorized", String::new()),
+    };
+    let length = body.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+}
+
 /// The head of a request.
 struct Head {
     text: String,

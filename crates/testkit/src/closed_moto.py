@@ -9,6 +9,9 @@ control lists when someone without credentials wants an object, and lists every 
 It locks an object that comes in parts as its upload was begun with, and shortens no lock in compliance
 mode: moto takes locks from the headers of single requests only, and lets anybody replace them.
 
+Whoever has the token of another system may assume a role by it, and everybody may ask who they are; who
+may read a parameter is asked by its name.
+
 Of two requests at once that may only create an object, one fails: moto looks whether it exists and
 writes it in two steps.
 """
@@ -18,10 +21,12 @@ import threading
 
 from moto import server
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.responses import BaseResponse
 from moto.iam.access_control import PermissionResult
 from moto.s3.exceptions import AccessDeniedByLock
 from moto.s3.models import S3Backend, s3_backends
 from moto.s3.responses import ACTION_MAP, S3Response
+from moto.ssm.responses import SimpleSystemManagerResponse
 
 
 ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"
@@ -84,6 +89,22 @@ def retain(self, bucket_name, key_name, version_id, retention):
 S3Response._key_response_post = post
 S3Backend.create_multipart_upload, S3Backend.complete_multipart_upload = begin_locked, complete_locked
 S3Backend.put_object_retention = retain
+
+authorize = BaseResponse._authenticate_and_authorize_normal_action
+
+
+def authorize_who_must(self, resource="*"):
+    if self._get_action() not in ("AssumeRoleWithWebIdentity", "GetCallerIdentity"):
+        authorize(self, resource)
+
+
+def parameter(self):
+    name = (self._get_param("Name") or "*").lstrip("/")
+    return f"arn:aws:ssm:{self.region}:{self.current_account}:parameter/{name}"
+
+
+BaseResponse._authenticate_and_authorize_normal_action = authorize_who_must
+SimpleSystemManagerResponse._determine_resource = parameter
 
 creating = threading.Lock()
 

@@ -9,6 +9,10 @@
     reason = "a test that cannot have its server fails"
 )]
 
+mod tls;
+
+pub use tls::Authority;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -93,6 +97,33 @@ impl PostgresServer {
     /// Makes and starts a server of the newest installed version.
     pub fn start() -> Self {
         Self::start_from(&newest_bin())
+    }
+
+    /// Makes and starts a server that shows a certificate for this name, and lets nobody in over the
+    /// network without encryption.
+    pub fn start_with_tls(authority: &Authority, name: &str) -> Self {
+        let server = Self::start();
+        let hba = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(server.directory.path().join("data/pg_hba.conf"), hba).unwrap();
+        server.show_certificate(authority, name);
+        server.psql("postgres", "ALTER SYSTEM SET ssl = on");
+        server.psql("postgres", "SELECT pg_reload_conf()");
+        server.wait_until_ready();
+        server
+    }
+
+    /// Lets the server show a certificate of this authority for this name from now on.
+    pub fn show_certificate(&self, authority: &Authority, name: &str) {
+        let data = self.directory.path().join("data");
+        authority.issue(name, &data.join("server.crt"), &data.join("server.key"));
+        if rustix::process::geteuid().is_root() {
+            succeed(
+                Command::new("chown")
+                    .arg("postgres:postgres")
+                    .arg(data.join("server.key")),
+            );
+        }
+        self.psql("postgres", "SELECT pg_reload_conf()");
     }
 
     /// Makes and starts a server with the programs in this directory.

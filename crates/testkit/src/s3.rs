@@ -227,22 +227,39 @@ impl MotoServer {
         self.enforce_each(&[policy.to_owned()]).remove(0)
     }
 
+    /// Makes a role with this policy, which anybody may assume. It is `arn:aws:iam::123456789012:role/NAME`.
+    pub fn create_role(&self, name: &str, policy: &str) {
+        let trust = percent_encode(r#"{"Version":"2012-10-17","Statement":[]}"#);
+        let role = format!("RoleName={name}&Version=2010-05-08");
+        self.iam(&format!(
+            "Action=CreateRole&{role}&AssumeRolePolicyDocument={trust}"
+        ));
+        let policy = percent_encode(policy);
+        self.iam(&format!(
+            "Action=PutRolePolicy&{role}&PolicyName=p&PolicyDocument={policy}"
+        ));
+    }
+
+    fn iam(&self, form: &str) -> String {
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("authorization", IAM_SCOPE),
+        ];
+        let answer = self.request("POST", "/", &headers, form.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    /// Accepts any key again.
+    pub fn relax(&self) {
+        let answer = self.request("POST", "/moto-api/reset-auth", &[], b"inf");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
     /// Makes a user with each of these policies, and accepts only known keys from now on. Returns their
     /// access keys and secret keys.
     pub fn enforce_each(&self, policies: &[String]) -> Vec<(String, String)> {
-        let iam = |form: String| {
-            let answer = self.request(
-                "POST",
-                "/",
-                &[
-                    ("content-type", "application/x-www-form-urlencoded"),
-                    ("authorization", IAM_SCOPE),
-                ],
-                form.as_bytes(),
-            );
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            answer.text()
-        };
+        let iam = |form: String| self.iam(&form);
         let user_of = |(number, policy): (usize, &String)| {
             let user = format!("UserName=tester{number}&Version=2010-05-08");
             iam(format!("Action=CreateUser&{user}"));

@@ -15,9 +15,9 @@ pub fn run(run: &Run<'_>) -> Result<Exit> {
     let context = run.context_of(config)?;
     let findings = Findings::new(doctor::examine(&context));
     run.answer(&findings, |out| {
-        show(out, &findings);
-        out.line(summary(&findings));
+        tell(run, out, &findings);
         match findings.count(Severity::Error) {
+            0 if run.cli.quiet => {}
             0 if !job::begun(&context).backed_up => run.next(out, &backup(&context.config)),
             0 => {}
             _ => out.line("next: mend what is wrong, and run lifeboat doctor again"),
@@ -39,12 +39,24 @@ fn backup(config: &Config) -> String {
     }
 }
 
+/// Prints findings and how many there are, or with `--quiet` only what is wrong.
+pub fn tell(run: &Run<'_>, out: &Printer, findings: &Findings) {
+    if !run.cli.quiet {
+        show(out, findings);
+        return out.line(summary(findings));
+    }
+    let mut wrong = findings.all().to_vec();
+    wrong.retain(|finding| finding.severity != Severity::Ok);
+    show(out, &Findings::new(wrong));
+}
+
 /// Prints findings: what is wrong stands last, where it is seen.
 pub fn show(out: &Printer, findings: &Findings) {
     let mut gravest_last: Vec<&Finding> = findings.all().iter().collect();
     gravest_last.sort_by_key(|finding| finding.severity);
     for finding in gravest_last {
         let mark = match finding.severity {
+            Severity::Ok if finding.is_advice() => "note   ",
             Severity::Ok => "\x1b[32mok\x1b[0m     ",
             Severity::Warning => "\x1b[33mwarning\x1b[0m",
             Severity::Error => "\x1b[31merror\x1b[0m  ",
@@ -61,7 +73,7 @@ pub fn show(out: &Printer, findings: &Findings) {
 }
 
 /// How much is wrong, in a line.
-pub fn summary(findings: &Findings) -> String {
+fn summary(findings: &Findings) -> String {
     let count = |severity, what| match findings.count(severity) {
         0 => None,
         number => Some(output::count(number, what)),
@@ -71,7 +83,8 @@ pub fn summary(findings: &Findings) -> String {
         count(Severity::Warning, "warning"),
     ];
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
-    let fine = match findings.count(Severity::Ok) {
+    let advice = findings.all().iter().filter(|f| f.is_advice()).count();
+    let fine = match findings.count(Severity::Ok) - advice {
         1 => "1 thing is as it should be".to_owned(),
         fine => format!("{fine} things are as they should be"),
     };
@@ -91,6 +104,11 @@ mod tests {
             let findings = severities.iter().map(|s| Finding::new("x", *s, "y", None));
             summary(&Findings::new(findings.collect()))
         };
+        let advice = Finding::new("x", Severity::Ok, "y", Some("z".to_owned()));
+        assert_eq!(
+            summary(&Findings::new(vec![advice])),
+            "0 things are as they should be"
+        );
         use Severity::{Error, Ok, Warning};
         assert_eq!(of(&[Ok, Ok]), "2 things are as they should be");
         assert_eq!(of(&[Ok, Warning]), "1 warning; 1 thing is as it should be");

@@ -23,10 +23,7 @@ pub fn run(run: &Run<'_>, args: &args::Posture) -> Result<Exit> {
         findings.extend(posture::copies(&context));
     }
     let findings = Findings::new(findings);
-    run.answer(&findings, |out| {
-        doctor::show(out, &findings);
-        out.line(doctor::summary(&findings));
-    })?;
+    run.answer(&findings, |out| doctor::tell(run, out, &findings))?;
     Ok(findings.exit(match findings.count(Severity::Error) {
         0 => Exit::Done,
         _ => Exit::Failed,

@@ -1,7 +1,7 @@
 //! A bucket without keys in the configuration: they are found where the AWS tools find them.
 
 use crate::support::{App, HEAD};
-use lifeboat_testkit::aws::{CONTAINER_TOKEN, Gate, Metadata};
+use lifeboat_testkit::aws::{CONTAINER_TOKEN, Gate, JOB_BEARER, JobTokens, Metadata};
 use lifeboat_testkit::s3::MotoServer;
 
 /// An application whose bucket has these settings, and no others for credentials.
@@ -102,6 +102,29 @@ fn a_role_is_assumed_by_the_token_of_another_system() {
         .advises(&["readable by the user that runs lifeboat"]);
     app.write("token", b"eyJ.eyJ.sig\n");
     app.backup();
+    app.run(&["doctor"])
+        .says(&["assumed-role/runner/lifeboat", "by web identity"]);
+}
+
+#[test]
+fn a_role_is_assumed_by_the_token_of_a_ci_job() {
+    let (server, tokens) = (moto(), JobTokens::start());
+    let mut app = application(&server.endpoint(), "");
+    bare(&mut app);
+    app.env("AWS_ENDPOINT_URL_STS", server.endpoint());
+    app.env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/runner");
+    app.env("GITHUB_ACTIONS", "true");
+    app.refuses(1, "store", &["backup"]).names(&[
+        "no credentials were found",
+        "`permissions: id-token: write`",
+    ]);
+    app.env("ACTIONS_ID_TOKEN_REQUEST_URL", tokens.url());
+    app.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-another-job");
+    app.refuses(1, "store", &["backup"])
+        .names(&["the token service of the CI job: it answers with status 401"]);
+    app.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", JOB_BEARER);
+    app.backup();
+    assert!(tokens.given() > 0);
     app.run(&["doctor"])
         .says(&["assumed-role/runner/lifeboat", "by web identity"]);
 }

@@ -3,7 +3,7 @@
 //! "Standardized credential providers".
 
 use super::profile::Profiles;
-use super::{Variable, metadata, sts, variable};
+use super::{Variable, metadata, sts, variable, web};
 use lifeboat_store::aws::{CredentialError, Keys, Source};
 
 /// A role to assume with the keys that were found.
@@ -58,10 +58,10 @@ impl Chain {
             Some(keys) => return Ok(keys),
             None => looked.push("AWS_ACCESS_KEY_ID is not set".to_owned()),
         }
-        if let Some(keys) = web_identity(variable, &self.region)? {
-            return Ok(keys);
+        match web::identity(variable, &self.region)? {
+            Ok(keys) => return Ok(keys),
+            Err(missing) => looked.push(missing),
         }
-        looked.push("AWS_WEB_IDENTITY_TOKEN_FILE is not set".to_owned());
         let profiles = Profiles::read(variable)?;
         let named = variable("AWS_PROFILE");
         let name = named.clone().unwrap_or_else(|| "default".to_owned());
@@ -98,39 +98,6 @@ fn environment(variable: Variable<'_>) -> Result<Option<Keys>, CredentialError> 
     let token = variable("AWS_SESSION_TOKEN");
     let keys = Keys::new(access_key, secret_key, token, "the environment");
     Ok(Some(keys))
-}
-
-/// Keys for a role by the token of another system, as Kubernetes and CI runners give it.
-fn web_identity(variable: Variable<'_>, region: &str) -> Result<Option<Keys>, CredentialError> {
-    let Some(path) = variable("AWS_WEB_IDENTITY_TOKEN_FILE") else {
-        return Ok(None);
-    };
-    let Some(arn) = variable("AWS_ROLE_ARN") else {
-        let looked = "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not".to_owned();
-        return Err(CredentialError::Nowhere {
-            looked: vec![looked],
-        });
-    };
-    let role = Role {
-        arn,
-        external_id: None,
-        session: variable("AWS_ROLE_SESSION_NAME"),
-    };
-    by_token_file(&path, &role, region).map(Some)
-}
-
-/// Keys for a role by the token in a file, which is read anew each time: it is replaced before it
-/// expires.
-pub(super) fn by_token_file(
-    path: &str,
-    role: &Role,
-    region: &str,
-) -> Result<Keys, CredentialError> {
-    let token = std::fs::read_to_string(path).map_err(|error| CredentialError::Token {
-        path: path.to_owned(),
-        detail: error.to_string(),
-    })?;
-    sts::assume_with_token(&token, role, region)
 }
 
 /// Keys of the environment, the container or the instance, as a profile names them.

@@ -9,6 +9,7 @@ mod metadata;
 mod profile;
 mod service;
 mod sts;
+mod web;
 
 pub use chain::{Chain, Role};
 pub use managed::{Manager, managed};

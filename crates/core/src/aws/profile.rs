@@ -3,6 +3,7 @@
 
 use super::chain::{self, Role};
 use super::metadata::Given;
+use super::web;
 use super::{Variable, sts};
 use crate::transport::{Command, Transport};
 use lifeboat_store::aws::{CredentialError, Keys};
@@ -150,7 +151,7 @@ impl Profiles {
             return Err(wrong(detail));
         }
         if let Some(path) = profile.get("web_identity_token_file") {
-            return chain::by_token_file(path, role, region);
+            return web::by_file(path, role, region);
         }
         let base = match (
             profile.get("source_profile"),

@@ -23,7 +23,9 @@ pub struct CheckConfig {
     /// Text that the file must contain; without it, the file must be there.
     pub contains: Option<String>,
     /// A command that must exit 0. `LIFEBOAT_RESTORED` names the directory that holds a directory
-    /// per files or sqlite source; `LIFEBOAT_URL_<SOURCE>` is the URL of each restored database.
+    /// per source that is restored as files; `LIFEBOAT_PATH_<SOURCE>` is the directory of its files,
+    /// or the file of a sqlite or command source; `LIFEBOAT_URL_<SOURCE>` is the URL of each restored
+    /// database.
     pub command: Option<Vec<String>>,
     /// Name of a database source, whose restored copy is compared with the live one.
     pub live: Option<String>,

@@ -329,9 +329,12 @@ impl Found<'_> {
         let harm = lifecycle::harm(rules, self.wanted.needs);
         let is_harmless = harm.is_empty();
         for (rule, message) in harm {
-            let hint = "change or remove that rule: what Lifeboat keeps and deletes is said by `keep`; `lifeboat policy --lifecycle STORE` prints rules that do no harm";
+            let hint = format!(
+                "change or remove that rule: what Lifeboat keeps and deletes is said by `keep`; `lifeboat policy --lifecycle {}` prints rules that do no harm",
+                self.wanted.name
+            );
             let topic = format!("{topic}.{rule}");
-            self.add(&topic, Severity::Error, message, Some(hint.to_owned()));
+            self.add(&topic, Severity::Error, message, Some(hint));
         }
         if is_harmless && !self.wanted.needs.is_empty() {
             self.good(topic, "no lifecycle rule takes what is still needed");
@@ -342,13 +345,15 @@ impl Found<'_> {
             && !lifecycle::clears(rules, self.wanted.needs)
         {
             let message = "versions that are not the newest never expire: what prune deletes stays there, and costs".to_owned();
-            let hint =
-                "add a rule that lets them expire: `lifeboat policy --lifecycle STORE` prints one";
+            let hint = format!(
+                "add a rule that lets them expire: `lifeboat policy --lifecycle {}` prints one",
+                self.wanted.name
+            );
             self.add(
                 "noncurrent-versions",
                 Severity::Warning,
                 message,
-                Some(hint.to_owned()),
+                Some(hint),
             );
         }
     }

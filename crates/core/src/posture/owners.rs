@@ -29,7 +29,8 @@ impl Owner {
         let keys = credentials.keys(&Cancel::current().ending())?;
         let amazon = server.endpoint.as_deref();
         let amazon = amazon.is_none_or(|endpoint| endpoint.contains(".amazonaws.com"));
-        let ask = amazon || std::env::var_os("AWS_ENDPOINT_URL_STS").is_some();
+        let named = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].iter();
+        let ask = amazon || named.clone().any(|name| std::env::var_os(name).is_some());
         Ok(Owner {
             identity: ask.then(|| aws::identity(&keys, &server.region)),
             given: server.access_key.is_some(),

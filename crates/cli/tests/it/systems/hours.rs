@@ -22,7 +22,7 @@ struct Hours {
     drills: &'static [&'static str],
 }
 
-const HOURS: [Hours; 4] = [
+const HOURS: [Hours; 5] = [
     Hours {
         name: "bot",
         begin: "2027-01-03 00:30:00",
@@ -50,6 +50,13 @@ const HOURS: [Hours; 4] = [
         rate: 600,
         plans: &[("daily", 2)],
         drills: &["weekly"],
+    },
+    Hours {
+        name: "vault",
+        begin: "2027-01-03 05:00:00",
+        rate: 600,
+        plans: &[("export", 2), ("app", 2)],
+        drills: &[],
     },
 ];
 

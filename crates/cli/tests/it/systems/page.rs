@@ -89,7 +89,11 @@ pub fn settled(text: &str) -> String {
             let released = at > 0
                 && ["PostgreSQL", "MariaDB", "MySQL", "(Debian"].contains(&words[at - 1])
                 && word.starts_with(|c: char| c.is_ascii_digit());
-            if stored {
+            let alarm = at > 0 && words[at - 1].eq_ignore_ascii_case("alarm");
+            if alarm {
+                kept.push("ALARM".into());
+                at += 1;
+            } else if stored {
                 kept.push("SIZE".into());
                 at += 1;
             } else if released {

@@ -118,7 +118,8 @@ pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
         let store = drill.store.as_ref();
         let store = store.or_else(|| first_plan?.stores.first());
         let stored = store.and_then(|name| Some((name, config.store.get(name)?)));
-        if let Some((store, stored)) = stored
+        // One without a schedule may be for another host, which has the key.
+        if let Some((store, stored)) = stored.filter(|_| drill.when.schedule.is_some())
             && let Some(encrypt) = &stored.encrypt
             && !stored
                 .decrypt
