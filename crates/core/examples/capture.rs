@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let source = source::open(&kind)?;
     let scratch = std::env::temp_dir();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: &scratch,
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

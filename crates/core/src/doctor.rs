@@ -238,6 +238,7 @@ fn sources(context: &Context, owners: &Owners) -> Vec<Finding> {
         Err(error) => return vec![failed("app.state", &error)],
     };
     let capture_context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &context.scrubber,
         reporter: &context.reporter,

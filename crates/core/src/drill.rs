@@ -22,6 +22,7 @@ use crate::restore::checks::{self, Checked};
 use crate::restore::{Restored, Stopwatch, bring_back};
 use crate::runbook;
 use crate::scratch;
+use crate::source::machine::{self, Quarantine};
 use crate::source::{ScratchServers, Target};
 use crate::span::Span;
 use crate::status;
@@ -272,6 +273,28 @@ fn younger(selector: &Selector) -> Option<Selector> {
     }
 }
 
+/// Where machines of a drill are noted, and how they are called.
+fn quarantine(context: &Context) -> Result<Quarantine> {
+    let sources = context.config.source.values();
+    let notes = match sources
+        .map(|source| source.kind.kind())
+        .any(machine::is_machine)
+    {
+        true => context.state.private_directory(&["machines"])?,
+        // None are made, and none were.
+        false => context.state.scratch().with_file_name("machines"),
+    };
+    let (app, clock) = (&context.config.app, &context.clock);
+    let of = (app.name.as_str(), app.environment.as_str());
+    Ok(Quarantine::of(
+        of.0,
+        of.1,
+        notes,
+        clock.now(),
+        clock.random(),
+    ))
+}
+
 /// A drill in progress.
 struct Rehearsal<'a> {
     context: &'a Context,
@@ -287,7 +310,10 @@ struct Rehearsal<'a> {
 impl Rehearsal<'_> {
     fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<Name>)]) -> Result<()> {
         let base = scratch::Directory::create(&self.context.state.scratch(), "drill")?;
-        let mut servers = ScratchServers::new(&self.context.state.scratch());
+        let quarantine = quarantine(self.context)?;
+        self.warnings
+            .extend(machine::reap(&quarantine, &self.context.config.source));
+        let mut servers = ScratchServers::new(&self.context.state.scratch(), quarantine);
         let mut fetched_points = Vec::new();
         for (point, store) in points {
             let context = self.context;
@@ -333,6 +359,7 @@ impl Rehearsal<'_> {
                 .collect::<Vec<_>>()
         });
         self.checks.extend(results);
+        self.warnings.extend(servers.end());
         let stays = base.remove();
         self.warnings.extend(stays.iter().map(|stays| {
             format!("what was restored is there in clear: {stays}; the next run tries again")

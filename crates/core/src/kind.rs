@@ -25,11 +25,15 @@ pub enum Kind {
     Mysql,
     /// The standard output of a command.
     Command,
+    /// An instance of Amazon Lightsail.
+    Lightsail,
+    /// A machine, of which commands take snapshots.
+    External,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Files,
         Kind::Bucket,
         Kind::Sqlite,
@@ -37,6 +41,8 @@ impl Kind {
         Kind::Mariadb,
         Kind::Mysql,
         Kind::Command,
+        Kind::Lightsail,
+        Kind::External,
     ];
 
     /// The name in the configuration and in manifests.
@@ -49,6 +55,8 @@ impl Kind {
             Kind::Mysql => "mysql",
             Kind::Bucket => "bucket",
             Kind::Command => "command",
+            Kind::Lightsail => "lightsail",
+            Kind::External => "external",
         }
     }
 
@@ -148,14 +156,14 @@ mod tests {
             let back: StoredKind = serde_json::from_str(&text).unwrap();
             assert!(back.is(kind), "{back:?}");
         }
-        let newer: StoredKind = serde_json::from_str("\"lightsail\"").unwrap();
-        assert_eq!(newer, StoredKind::Unknown(Name::own("lightsail")));
-        assert_eq!(serde_json::to_string(&newer).unwrap(), "\"lightsail\"");
+        let newer: StoredKind = serde_json::from_str("\"mainframe\"").unwrap();
+        assert_eq!(newer, StoredKind::Unknown(Name::own("mainframe")));
+        assert_eq!(serde_json::to_string(&newer).unwrap(), "\"mainframe\"");
         let error = newer.known("machine").unwrap_err();
         assert_eq!(error.code, Code::Unsupported);
         assert_eq!(
             error.message,
-            "source machine is of kind lightsail, which this version of lifeboat does not know"
+            "source machine is of kind mainframe, which this version of lifeboat does not know"
         );
         assert!(serde_json::from_str::<StoredKind>("\"../x\"").is_err());
     }

@@ -45,6 +45,7 @@ pub mod kept;
 pub mod kind;
 pub mod kit;
 pub mod lease;
+pub mod machines;
 pub mod marks;
 mod measures;
 pub mod name;

@@ -91,6 +91,7 @@ pub fn policy(config: &Config, roles: &[Role], format: Format) -> Result<Value> 
     }
     for role in roles {
         all.of_sources(*role, config);
+        all.of_machines(*role, config);
         if *role == Role::Posture {
             for posture in config.posture.values() {
                 all.settings(&posture.bucket);
@@ -99,7 +100,7 @@ pub fn policy(config: &Config, roles: &[Role], format: Format) -> Result<Value> 
     }
     if all.needs.is_empty() {
         return Err(Error::new(Code::Usage, "the configuration has no bucket")
-            .hint("a policy is for stores of kind \"s3\", sources of kind \"bucket\" and [posture.NAME]"));
+            .hint("a policy is for stores of kind \"s3\", sources of kind \"bucket\" or \"lightsail\", and [posture.NAME]"));
     }
     all.of_secrets(config);
     Ok(all.document())
@@ -206,6 +207,36 @@ impl Collected {
                 self.keys(&source.bucket, &pattern, &read);
                 self.of_server(&source.server, None);
             }
+        }
+    }
+
+    /// What is asked of Lightsail, whose actions are allowed on everything or nothing.
+    fn of_machines(&mut self, role: Role, config: &Config) {
+        let actions: &[&'static str] = match role {
+            Role::Backup => &[
+                "lightsail:CreateInstanceSnapshot",
+                "lightsail:GetInstanceSnapshots",
+                "lightsail:TagResource",
+            ],
+            Role::Drill => &[
+                "lightsail:CreateInstancesFromSnapshot",
+                "lightsail:DeleteInstance",
+                "lightsail:GetInstanceSnapshots",
+                "lightsail:GetInstances",
+                "lightsail:PutInstancePublicPorts",
+                "lightsail:TagResource",
+            ],
+            Role::Prune => &[
+                "lightsail:DeleteInstanceSnapshot",
+                "lightsail:GetInstanceSnapshots",
+            ],
+            Role::Restore | Role::Posture => &[],
+        };
+        let mut sources = config.source.values();
+        if sources.any(|source| matches!(source.kind, SourceKind::Lightsail(_))) {
+            actions
+                .iter()
+                .for_each(|action| self.add(action, "*".to_owned()));
         }
     }
 

@@ -2,6 +2,7 @@
 //! that can only write can still verify. A repository is opened, for which its password is enough.
 
 mod absent;
+mod snapshots;
 
 use crate::archive::TapReader;
 use crate::clock::{Clock, is_ahead};
@@ -11,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::fetch;
 use crate::kept;
+use crate::machines::{self, Keepers};
 use crate::name::Name;
 use crate::observe::Reporter;
 use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Selector, manifest_key};
@@ -21,6 +23,7 @@ use crate::survey::{self, Survey, Unread};
 use absent::{Came, absent_copy, came_since};
 use lifeboat_repository::Id;
 use serde::Serialize;
+pub use snapshots::VerifiedSnapshot;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
@@ -85,6 +88,8 @@ pub struct VerifiedPoint {
     pub outcome: Soundness,
     /// Each object, by store.
     pub objects: Vec<VerifiedObject>,
+    /// The snapshots of machines that it names, as their keepers have them.
+    pub snapshots: Vec<VerifiedSnapshot>,
 }
 
 /// The document of `verify`: for one point its objects, for several points each with its own.
@@ -99,6 +104,8 @@ pub enum Document<'a> {
         outcome: Soundness,
         /// Each object, by store.
         objects: &'a [VerifiedObject],
+        /// The snapshots of machines that it names.
+        snapshots: &'a [VerifiedSnapshot],
         /// As in [`Verified`].
         instructions: &'a [VerifiedObject],
         /// As in [`Verified`].
@@ -149,6 +156,7 @@ impl Verified {
                 point: &only.point,
                 outcome,
                 objects: &only.objects,
+                snapshots: &only.snapshots,
                 instructions,
                 unread,
             },
@@ -182,6 +190,8 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
     let points = choose(context, which, store, &survey)?;
     let lacking = kept::missing_copies(context, &survey, &kept::proofs(context));
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
+    let named = machines::named_by(context, &survey);
+    let mut keepers = Keepers::default();
     let asked = |name: &Name| store.is_none_or(|s| name == s);
     let by_id = matches!(which, Which::One(Selector::Prefix(_)));
     for point in points {
@@ -212,15 +222,22 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
             // This store is not to hold it, or not any longer.
             continue;
         }
+        let own = named.iter().filter(|named| named.point == point);
+        let snapshots: Vec<VerifiedSnapshot> = own
+            .map(|named| VerifiedSnapshot::of(context, named, &mut keepers))
+            .collect();
+        let counts = snapshots.iter().filter(|snapshot| !snapshot.released);
         let outcome = objects
             .iter()
             .map(|o| o.outcome)
+            .chain(counts.map(|snapshot| snapshot.outcome))
             .max()
             .unwrap_or(Soundness::Missing);
         verified.push(VerifiedPoint {
             point,
             outcome,
             objects,
+            snapshots,
         });
     }
     let instructions = verify_instructions(context, &verified, &survey.copies);
@@ -601,6 +618,13 @@ mod tests {
             point: PointId::parse("20261120T060000Z-7f3a").unwrap(),
             outcome: Soundness::Damaged,
             objects: vec![object(Soundness::Damaged, Some("it has 3 bytes"))],
+            snapshots: vec![VerifiedSnapshot {
+                source: Name::parse("machine").unwrap(),
+                name: "s".to_owned(),
+                outcome: Soundness::Intact,
+                released: false,
+                detail: None,
+            }],
         };
         Verified {
             points: vec![point; points],
@@ -621,6 +645,15 @@ mod tests {
       "key": "k",
       "outcome": "damaged",
       "detail": "it has 3 bytes"
+    }
+  ],
+  "snapshots": [
+    {
+      "source": "machine",
+      "name": "s",
+      "outcome": "intact",
+      "released": false,
+      "detail": null
     }
   ],
   "instructions": [
@@ -644,6 +677,6 @@ mod tests {
         assert_eq!(keys, ["outcome", "points", "instructions", "unread"]);
         let point = value["points"][1].as_object().unwrap();
         let keys: Vec<&String> = point.keys().collect();
-        assert_eq!(keys, ["point", "outcome", "objects"]);
+        assert_eq!(keys, ["point", "outcome", "objects", "snapshots"]);
     }
 }

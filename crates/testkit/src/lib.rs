@@ -16,6 +16,7 @@ pub mod aws;
 pub mod channels;
 pub mod debian;
 pub mod gpg;
+pub mod lightsail;
 pub mod mariadb;
 pub mod postgres;
 pub mod privilege;

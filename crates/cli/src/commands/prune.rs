@@ -9,7 +9,7 @@ use lifeboat_core::job;
 use lifeboat_core::pin::{self, Pinned};
 use lifeboat_core::point::Selector;
 use lifeboat_core::prune::{
-    self, Amount, Fate, Options, Report, Simulated, SimulatedStore, StorePruned,
+    self, Amount, Fate, MachinePruned, Options, Report, Simulated, SimulatedStore, StorePruned,
 };
 use lifeboat_core::span::Span;
 use lifeboat_core::{Code, Error, Exit, Result};
@@ -45,13 +45,16 @@ pub fn run(run: &Run<'_>, args: &args::Prune) -> Result<Exit> {
         }
     };
     run.results();
-    for error in report.stores.iter().flat_map(|store| &store.errors) {
+    for error in report.errors() {
         run.warn(&error.with_hint());
     }
     let now = context.clock.now();
     run.answer(&report, |out| {
         for store in &report.stores {
             tell_store(out, store, args, now);
+        }
+        for machine in &report.machines {
+            tell_machine(out, machine, report.dry_run);
         }
         tell_sum(out, &report);
     })?;
@@ -98,6 +101,26 @@ fn tell_store(out: &Printer, store: &StorePruned, args: &args::Prune, now: Times
     for key in &store.left {
         out.line(format!(
             "left: {key} is not what its manifest named; look at it, and delete it by hand"
+        ));
+    }
+}
+
+fn tell_machine(out: &Printer, machine: &MachinePruned, dry_run: bool) {
+    let goes = if dry_run { "would go" } else { "deleted" };
+    out.line(format!(
+        "source {}: {} of plan {} kept where they are, {} {goes}",
+        machine.source,
+        output::count(machine.kept, "snapshot"),
+        machine.plan,
+        machine.deleted.len()
+    ));
+    for snapshot in &machine.deleted {
+        out.line(format!("  {} of {}", snapshot.name, snapshot.point));
+    }
+    if machine.others > 0 {
+        out.line(format!(
+            "left alone: {} of the machine that no point names",
+            output::count(machine.others, "snapshot")
         ));
     }
 }

@@ -101,4 +101,13 @@ fn show(out: &Printer, verified: &VerifiedPoint) {
         "  {intact} of {} objects intact",
         verified.objects.len()
     ));
+    for snapshot in &verified.snapshots {
+        let name = format!("{}: snapshot {}", snapshot.source, snapshot.name);
+        let detail = snapshot.detail.as_deref().unwrap_or_default();
+        out.line(match (snapshot.outcome, snapshot.released) {
+            (Soundness::Intact, _) => format!("  {name} is available; its bytes were not read"),
+            (_, true) => format!("  {name} was given up by keep_at_source"),
+            (outcome, false) => format!("  {name}: {}: {detail}", outcome.as_str()),
+        });
+    }
 }

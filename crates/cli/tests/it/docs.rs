@@ -258,6 +258,8 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"command\"", "SourceConfig", "command"),
     ("ssh", "SshConfig", ""),
     ("kind = \"bucket\"", "SourceConfig", "bucket"),
+    ("kind = \"lightsail\"", "SourceConfig", "lightsail"),
+    ("kind = \"external\"", "SourceConfig", "external"),
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),

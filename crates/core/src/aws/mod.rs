@@ -4,6 +4,7 @@
 //! Every wait is bounded, that for a metadata service by seconds. Nothing here shows a key.
 
 mod chain;
+mod lightsail;
 mod managed;
 mod metadata;
 mod profile;
@@ -12,6 +13,7 @@ mod sts;
 mod web;
 
 pub use chain::{Chain, Role};
+pub use lightsail::{Failed, Lightsail};
 pub use managed::{Manager, managed};
 pub use sts::{Identity, identity};
 

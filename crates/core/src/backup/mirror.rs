@@ -169,6 +169,7 @@ impl Mirror<'_, '_> {
             answers: BTreeMap::new(),
             identity: None,
             position: None,
+            external: None,
         })
     }
 

@@ -28,8 +28,8 @@ use crate::lease::{self, Lease};
 use crate::name::{Name, StoredKey};
 use crate::objective;
 use crate::point::{
-    Consistency, Details, DetailsArtifact, FileAttributes, ManifestArtifact, ManifestSource,
-    Outcome, PointId, Trigger, TriggeredBy,
+    Consistency, Details, DetailsArtifact, External, FileAttributes, ManifestArtifact,
+    ManifestSource, Outcome, PointId, Trigger, TriggeredBy,
 };
 use crate::scratch;
 use crate::snapshot::Slot;
@@ -183,6 +183,7 @@ fn trigger(options: &Options) -> Trigger {
 struct Told {
     identity: Option<String>,
     position: Option<String>,
+    external: Option<External>,
 }
 
 /// A backup in progress.
@@ -301,7 +302,12 @@ impl<'a> Run<'a> {
 
     /// Notes a failure; the first one becomes the error of a failed run.
     fn fail(&mut self, error: Error) {
-        self.context.reporter.warn(&error.to_string());
+        // Where the rest is captured, nobody says it again.
+        let told = match self.plan.sources.len() {
+            1 => error.to_string(),
+            _ => error.with_hint(),
+        };
+        self.context.reporter.warn(&told);
         self.details.errors.push(error.to_string());
         self.failure.get_or_insert(error);
     }
@@ -337,6 +343,7 @@ impl<'a> Run<'a> {
                 finished: self.context.clock.now(),
                 identity: told.identity,
                 position: told.position,
+                external: told.external,
             });
         }
     }
@@ -357,6 +364,7 @@ impl<'a> Run<'a> {
             consistency.get_or_insert(captured.consistency);
             told.identity = told.identity.take().or(captured.identity);
             told.position = told.position.take().or(captured.position);
+            told.external = told.external.take().or(captured.external);
         };
         let captured = source::open(&config.kind).and_then(|source| match source.shape() {
             Shape::Packs(bucket) => self
@@ -404,11 +412,14 @@ impl<'a> Run<'a> {
         let context = self.context;
         let spool = scratch::Directory::create(&context.state.scratch(), "capture")?;
         let queries = self.queries(name);
+        let (plan, point) = (self.plan_name, self.point.clone());
+        let render = |template: &str| stem(&context.config, template, plan, name, artifact, &point);
         let capture_context = CaptureContext {
             scratch: spool.path(),
             scrubber: &context.scrubber,
             reporter: &context.reporter,
             queries: &queries,
+            render: &render,
         };
         let capture =
             |output: &mut dyn Write| source.capture(&artifact.name, output, &capture_context);

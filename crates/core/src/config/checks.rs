@@ -25,7 +25,7 @@ pub struct CheckConfig {
     /// A command that must exit 0. `LIFEBOAT_RESTORED` names the directory that holds a directory
     /// per source that is restored as files; `LIFEBOAT_PATH_<SOURCE>` is the directory of its files,
     /// or the file of a sqlite or command source; `LIFEBOAT_URL_<SOURCE>` is the URL of each restored
-    /// database.
+    /// database, and `LIFEBOAT_ADDRESS_<SOURCE>` where a restored machine answers.
     pub command: Option<Vec<String>>,
     /// Name of a database source, whose restored copy is compared with the live one.
     pub live: Option<String>,

@@ -27,8 +27,8 @@ pub(super) fn renamed(table: &str, key: &str) -> Option<&'static str> {
 /// name in the schema.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
-        ("SourceConfig", "lightsail" | "machine") => {
-            "use kind = \"command\" with a command that prints a dump, or remove this source"
+        ("SourceConfig", "ec2" | "machine") => {
+            "use kind = \"external\" with commands that take snapshots of it, or remove this source"
         }
         ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {
             "use kind = \"local\" on a mounted file system, kind = \"s3\" or kind = \"sftp\""

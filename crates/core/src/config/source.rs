@@ -1,6 +1,6 @@
 //! The tables `[source.NAME]`.
 
-use super::{BucketServer, SshConfig, text};
+use super::{BucketServer, ExternalConfig, LightsailConfig, SshConfig, text};
 use crate::error::{Code, Error, Result};
 use crate::kind::Kind;
 use crate::name::Extension;
@@ -49,6 +49,10 @@ pub enum SourceKind {
     Bucket(BucketConfig),
     /// The standard output of a command.
     Command(CommandConfig),
+    /// An instance of Amazon Lightsail.
+    Lightsail(LightsailConfig),
+    /// A machine, of which commands take snapshots.
+    External(ExternalConfig),
 }
 
 impl SourceKind {
@@ -62,6 +66,8 @@ impl SourceKind {
             SourceKind::Mysql(_) => Kind::Mysql,
             SourceKind::Bucket(_) => Kind::Bucket,
             SourceKind::Command(_) => Kind::Command,
+            SourceKind::Lightsail(_) => Kind::Lightsail,
+            SourceKind::External(_) => Kind::External,
         }
     }
 
@@ -78,7 +84,9 @@ impl SourceKind {
             SourceKind::Postgres(postgres) => postgres.server.least,
             SourceKind::Mariadb(server) | SourceKind::Mysql(server) => server.least,
             SourceKind::Bucket(bucket) => bucket.least.into(),
-            SourceKind::Command(_) => LeastRows::default(),
+            SourceKind::Command(_) | SourceKind::Lightsail(_) | SourceKind::External(_) => {
+                LeastRows::default()
+            }
         }
     }
 
@@ -94,7 +102,9 @@ impl SourceKind {
             | SourceKind::Mariadb(_)
             | SourceKind::Mysql(_)
             | SourceKind::Bucket(_)
-            | SourceKind::Command(_) => vec![],
+            | SourceKind::Command(_)
+            | SourceKind::Lightsail(_)
+            | SourceKind::External(_) => vec![],
         }
     }
 }

@@ -187,14 +187,17 @@ pub fn reading_since(context: &Context) -> Result<Option<Timestamp>> {
 
 /// The end of a prune.
 pub fn of_prune(report: &prune::Report) -> Ended {
-    let errors = report.stores.iter().flat_map(|store| &store.errors);
     let mut text = format!(
         "{} deleted, {} announced, {} freed",
         amount::count(report.count(prune::Fate::Deleted), "point"),
         report.count(prune::Fate::Announced),
         amount::bytes(report.freed_bytes()),
     );
-    for error in errors {
+    let snapshots: usize = report.machines.iter().map(|m| m.deleted.len()).sum();
+    if snapshots > 0 {
+        text += &format!(", {} deleted", amount::count(snapshots, "snapshot"));
+    }
+    for error in report.errors() {
         text += &format!("; {error}");
     }
     Ended::of(report.exit().into(), text)

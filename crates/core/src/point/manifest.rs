@@ -171,6 +171,32 @@ pub struct ManifestSource {
     /// for MariaDB and MySQL, file and offset of the binary log, or its GTID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
+    /// The snapshot that somebody else keeps of it, if it is a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<External>,
+}
+
+/// A snapshot that somebody else keeps: the store has this reference, and not the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct External {
+    /// What identifies it where it is.
+    pub id: String,
+    /// Its name there.
+    pub name: String,
+    /// The machine that it was taken of.
+    pub machine: String,
+    /// When it was taken, as its keeper says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// Its size in bytes, as its keeper says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The region that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The account that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// One stored artifact.

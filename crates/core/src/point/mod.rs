@@ -12,7 +12,7 @@ mod select;
 
 pub use id::PointId;
 pub use manifest::{
-    Consistency, Details, DetailsArtifact, FileAttributes, FileChanges, Head, Manifest,
+    Consistency, Details, DetailsArtifact, External, FileAttributes, FileChanges, Head, Manifest,
     ManifestArtifact, ManifestSource, Outcome, Skipped, StoredDetails, Targets, Trigger,
     TriggeredBy,
 };

@@ -42,6 +42,7 @@ mod tests {
             finished: jiff::Timestamp::UNIX_EPOCH,
             identity: None,
             position: None,
+            external: None,
         };
         use Outcome::{Complete, Failed, Partial};
         let point = |id: &str, sources: &[(&str, Outcome)]| {

@@ -11,10 +11,12 @@
 
 mod delete;
 mod lock;
+mod machines;
 mod report;
 mod simulate;
 mod step;
 
+pub use machines::{MachinePruned, SnapshotPruned};
 pub use report::{Fate, PrunedPoint, Report, StorePruned};
 pub use simulate::{Aged, Amount, Simulated, SimulatedStore, simulate};
 
@@ -70,6 +72,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         plan.is_none_or(|plan| judged.plan == *plan)
     });
     let mut report = Report::new(options.dry_run);
+    report.machines = machines::prune(context, options, &survey, &mut judged, &unread);
     for store in context.config.store.keys() {
         if options.store.as_ref().is_some_and(|only| store != only) {
             continue;

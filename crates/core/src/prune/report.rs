@@ -1,5 +1,6 @@
 //! What a prune did, or would do, about each point.
 
+use super::machines::MachinePruned;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::kept::Judged;
@@ -17,6 +18,8 @@ pub struct Report {
     pub dry_run: bool,
     /// Each store that was looked at.
     pub stores: Vec<StorePruned>,
+    /// Each machine of which points name snapshots.
+    pub machines: Vec<MachinePruned>,
 }
 
 /// What was decided about the points of a store, and done.
@@ -110,14 +113,24 @@ impl Report {
         Report {
             dry_run,
             stores: Vec::new(),
+            machines: Vec::new(),
         }
+    }
+
+    /// What went wrong.
+    pub fn errors(&self) -> impl Iterator<Item = &Error> {
+        let stores = self.stores.iter().flat_map(|store| &store.errors);
+        stores.chain(
+            self.machines
+                .iter()
+                .filter_map(|machine| machine.error.as_ref()),
+        )
     }
 
     /// Returns the exit code: done, or partial where a store went wrong; the code of the error if
     /// nothing was done in any.
     pub fn exit(&self) -> Exit {
-        let mut errors = self.stores.iter().filter_map(|store| store.errors.first());
-        let Some(first) = errors.next() else {
+        let Some(first) = self.errors().next() else {
             return Exit::Done;
         };
         let mut whole = self.stores.iter();

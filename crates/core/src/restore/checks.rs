@@ -186,7 +186,7 @@ impl<'a> Checked<'a> {
         let observed = match &restored.placed {
             Placed::Database(database) => database.query(query, &self.context.scrubber)?,
             Placed::File(path) => sqlite::query(path, query)?,
-            Placed::Tree(_) | Placed::Bucket(_) => {
+            Placed::Tree(_) | Placed::Bucket(_) | Placed::Machine(_) => {
                 return Err(Error::new(
                     Code::Configuration,
                     format!("source {source} is no database"),
@@ -216,12 +216,9 @@ impl<'a> Checked<'a> {
     }
 
     fn command(&self, command: &[String]) -> CheckResult {
-        let plain = |bytes: &[u8]| Secret::new(bytes.to_vec());
         let mut env = BTreeMap::new();
-        env.insert(
-            "LIFEBOAT_RESTORED".into(),
-            plain(self.directory.as_os_str().as_bytes()),
-        );
+        let directory = self.directory.as_os_str().as_bytes();
+        env.insert("LIFEBOAT_RESTORED".into(), Secret::new(directory.to_vec()));
         for restored in self.restored {
             let variable: String = restored
                 .source
@@ -234,21 +231,7 @@ impl<'a> Checked<'a> {
                     }
                 })
                 .collect();
-            let (name, value) = match &restored.placed {
-                Placed::Database(database) => (
-                    format!("LIFEBOAT_URL_{variable}"),
-                    plain(database.url_without_password().as_bytes()),
-                ),
-                Placed::Bucket(place) => (
-                    format!("LIFEBOAT_URL_{variable}"),
-                    plain(place.describe().as_bytes()),
-                ),
-                Placed::Tree(path) | Placed::File(path) => (
-                    format!("LIFEBOAT_PATH_{variable}"),
-                    plain(path.as_os_str().as_bytes()),
-                ),
-            };
-            env.insert(name, value);
+            env.extend(told(&restored.placed, &variable));
         }
         // A scrubber of its own: what is passed to the command is no secret worth hiding later.
         probe::check_command(
@@ -313,4 +296,30 @@ fn counts(proof: &Proof) -> BTreeMap<String, u64> {
     tables
         .map(|(name, table)| (name.clone(), table.rows))
         .collect()
+}
+
+/// What a command is told of a place, as environment variables of a source.
+fn told(placed: &Placed, source: &str) -> Vec<(String, Secret)> {
+    let of = |word: &str, bytes: &[u8]| {
+        let value = Secret::new(bytes.to_vec());
+        (format!("LIFEBOAT_{word}_{source}"), value)
+    };
+    match placed {
+        Placed::Database(database) => {
+            vec![of("URL", database.url_without_password().as_bytes())]
+        }
+        Placed::Bucket(place) => vec![of("URL", place.describe().as_bytes())],
+        Placed::Tree(path) | Placed::File(path) => {
+            vec![of("PATH", path.as_os_str().as_bytes())]
+        }
+        Placed::Machine(machine) => {
+            let all = [("ADDRESS", &machine.address), ("PATH", &machine.path)];
+            let known = all
+                .into_iter()
+                .filter_map(|(word, value)| Some((word, value.as_ref()?)));
+            known
+                .map(|(word, value)| of(word, value.as_bytes()))
+                .collect()
+        }
+    }
 }

@@ -125,6 +125,7 @@ pub fn bring_back(
         artifacts: artifacts(fetched, name).collect(),
         details: fetched.details.as_ref().ok(),
         open: &|artifact| open_artifact(fetched, artifact),
+        configured: context.config.source.get(name).map(|source| &source.kind),
         scratch: &scratch,
         scrubber: &context.scrubber,
         reporter: &context.reporter,

@@ -131,7 +131,7 @@ impl Resumable {
         let file = match &restored.placed {
             Placed::Tree(_) => None,
             Placed::File(path) => path.file_name().and_then(|name| name.to_str()),
-            Placed::Database(_) | Placed::Bucket(_) => return Ok(()),
+            Placed::Database(_) | Placed::Bucket(_) | Placed::Machine(_) => return Ok(()),
         };
         if file.is_none() && !matches!(restored.placed, Placed::Tree(_)) {
             return Ok(());

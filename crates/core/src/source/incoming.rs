@@ -1,5 +1,6 @@
 //! A source of a point that is being restored: its details, and its artifacts, to be opened.
 
+use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::observe::Reporter;
@@ -22,6 +23,8 @@ pub struct Incoming<'a> {
     pub details: Option<&'a Details>,
     /// Opens one of the artifacts.
     pub open: OpenArtifact<'a>,
+    /// The source as it is configured here, if it is.
+    pub configured: Option<&'a SourceKind>,
     /// A private directory for spools.
     pub scratch: &'a Path,
     /// Removes known secrets from the output of tools.

@@ -10,6 +10,7 @@ mod database;
 mod descriptor;
 pub mod files;
 mod incoming;
+pub mod machine;
 pub mod mariadb;
 mod placed;
 pub mod postgres;
@@ -32,7 +33,7 @@ use crate::fingerprint::Proof;
 use crate::kind::Kind;
 use crate::name::{Extension, Name};
 use crate::observe::Reporter;
-use crate::point::{Consistency, FileAttributes, Skipped};
+use crate::point::{Consistency, External, FileAttributes, Skipped};
 use crate::secret::Scrubber;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -55,9 +56,18 @@ pub struct CaptureContext<'a> {
     pub scrubber: &'a Scrubber,
     /// Reports progress.
     pub reporter: &'a Reporter,
+    /// Makes a name of a template, as keys are made.
+    pub render: &'a dyn Fn(&str) -> Result<String>,
     /// Queries whose answers are kept with the capture, as of its instant (for drill checks with
     /// `expect = "same"`).
     pub queries: &'a [String],
+}
+
+impl CaptureContext<'_> {
+    /// A name from a template: `{app}-backup-{date}`.
+    pub(crate) fn named(&self, template: &str) -> Result<String> {
+        (self.render)(template)
+    }
 }
 
 /// The result of a capture besides its stream.
@@ -80,6 +90,8 @@ pub struct Captured {
     pub identity: Option<String>,
     /// The position in its log at which it was captured, if it is known.
     pub position: Option<String>,
+    /// What somebody else keeps of it, and the stream only refers to.
+    pub external: Option<External>,
 }
 
 impl Captured {
@@ -94,6 +106,7 @@ impl Captured {
             answers: BTreeMap::new(),
             identity: None,
             position: None,
+            external: None,
         }
     }
 }
@@ -224,6 +237,20 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         }
         SourceKind::Bucket(config) => Box::new(bucket::BucketSource::new(config.clone())?),
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
+        SourceKind::Lightsail(config) => {
+            let provider = Box::new(machine::Instance::new(config.clone()));
+            Box::new(machine::MachineSource::new(
+                provider,
+                config.snapshots.clone(),
+            ))
+        }
+        SourceKind::External(config) => {
+            let provider = Box::new(machine::Commands::new(config.clone()));
+            Box::new(machine::MachineSource::new(
+                provider,
+                config.snapshots.clone(),
+            ))
+        }
     })
 }
 
@@ -246,7 +273,9 @@ pub fn live_database(kind: &SourceKind) -> Option<Result<Database>> {
         SourceKind::Files(_)
         | SourceKind::Sqlite(_)
         | SourceKind::Bucket(_)
-        | SourceKind::Command(_) => return None,
+        | SourceKind::Command(_)
+        | SourceKind::Lightsail(_)
+        | SourceKind::External(_) => return None,
     }
     match live(kind) {
         Ok(Live::Database(database)) => Some(Ok(database)),
@@ -265,6 +294,8 @@ pub fn descriptor(kind: Kind) -> &'static dyn Descriptor {
         Kind::Mariadb => &mariadb::OfMariadb(mariadb::Flavor::Mariadb),
         Kind::Mysql => &mariadb::OfMariadb(mariadb::Flavor::Mysql),
         Kind::Command => &command::OfCommand,
+        Kind::Lightsail => &machine::OfMachine(Kind::Lightsail),
+        Kind::External => &machine::OfMachine(Kind::External),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Places of a source: where it was restored, where it is to go, and where it is live.
 
 use super::bucket::BucketPlace;
+use super::machine::Machine;
 use super::{Database, ScratchServers};
 use crate::config::BucketConfig;
 use crate::error::{Code, Error};
@@ -33,6 +34,8 @@ pub enum Placed {
     Database(Database),
     /// A bucket.
     Bucket(BucketPlace),
+    /// A machine.
+    Machine(Machine),
 }
 
 impl Placed {
@@ -42,6 +45,10 @@ impl Placed {
             Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
             Placed::Database(database) => database.display(),
             Placed::Bucket(place) => place.describe(),
+            Placed::Machine(machine) => match &machine.address {
+                Some(address) => format!("machine {} at {address}", machine.name),
+                None => format!("machine {}", machine.name),
+            },
         }
     }
 

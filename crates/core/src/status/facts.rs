@@ -11,6 +11,7 @@ use crate::evidence::{self, Activity, Listed, Record, Verdict};
 use crate::history::Job;
 use crate::host::host;
 use crate::kept::{self, Proofs};
+use crate::machines;
 use crate::marks::Unchanged;
 use crate::measures;
 use crate::name::Name;
@@ -332,7 +333,11 @@ fn prunes(config: &Config, plan: &PlanConfig) -> bool {
         store.is_some_and(|store| store.pruned_by == PrunedBy::Lifeboat)
     };
     let mut stores = plan.stores.iter().filter(is_ours);
-    stores.any(|store| plan.kept_in(store).is_some())
+    let is_at_source = |source: &Name| {
+        let found = machines::provider(config, source);
+        found.is_some_and(|(_, config)| config.keep_at_source.is_some())
+    };
+    stores.any(|store| plan.kept_in(store).is_some()) || plan.sources.iter().any(is_at_source)
 }
 
 /// An eighth of the shortest lock in the stores of a plan: locks are extended when half is left.

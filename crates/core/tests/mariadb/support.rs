@@ -38,6 +38,7 @@ pub fn capture_into(
     let scratch = tempfile::tempdir().unwrap();
     let queries: Vec<String> = queries.iter().map(|sql| (*sql).to_owned()).collect();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),
@@ -49,6 +50,7 @@ pub fn capture_into(
 pub fn examine(source: &MariadbSource) -> Vec<Finding> {
     let scratch = tempfile::tempdir().unwrap();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

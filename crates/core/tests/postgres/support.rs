@@ -51,6 +51,7 @@ pub fn capture_into(
 ) -> lifeboat_core::Result<Captured> {
     let scratch = tempfile::tempdir().unwrap();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

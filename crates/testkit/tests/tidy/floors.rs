@@ -95,7 +95,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "posture", "measures", "status", "alarm", "report", "fetch", "deliver",
+            "posture", "machines", "measures", "status", "alarm", "report", "fetch", "deliver",
         ],
     ),
     (

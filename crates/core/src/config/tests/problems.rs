@@ -51,15 +51,15 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "did you mean \"postgres\"?",
     ),
     (
-        "[source.db]\nkind = \"lightsail\"\nvia = 3",
+        "[source.db]\nkind = \"ec2\"\nvia = 3",
         "5:8",
-        "source.db: kind \"lightsail\" is not available in this version",
-        "use kind = \"command\" with a command that prints a dump, or remove this source",
+        "source.db: kind \"ec2\" is not available in this version",
+        "use kind = \"external\" with commands that take snapshots of it, or remove this source",
     ),
     (
         "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nvia = \"ssh:root@host\"",
         "7:1",
-        "source.f: key \"via\" belongs to kind \"postgres\" and \"mariadb\" and \"mysql\" and \"command\", not \"files\"",
+        "source.f: key \"via\" belongs to kind \"postgres\" and \"mariadb\" and \"mysql\" and \"command\" and \"external\", not \"files\"",
         "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]",
     ),
     (
@@ -72,7 +72,7 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "[source.db]\npath = \"/d\"",
         "4:9",
         "source.db has no kind",
-        "add kind = \"…\", one of files, sqlite, postgres, mariadb, mysql, bucket, command",
+        "add kind = \"…\", one of files, sqlite, postgres, mariadb, mysql, bucket, command, lightsail, external",
     ),
     (
         "[source.db]\nkind = \"sqlite\"",
@@ -424,7 +424,7 @@ name = "crm"
 kind = "postgres"
 url = "env:DATABASE_URL"
 [source.machine]
-kind = "lightsail"
+kind = "ec2"
 [store.disk]
 kind = "local"
 path = "/var/backups/lifeboat"

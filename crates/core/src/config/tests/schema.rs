@@ -88,7 +88,15 @@ fn the_schema_closes_every_table() {
     assert_eq!(
         names,
         [
-            "files", "sqlite", "postgres", "mariadb", "mysql", "bucket", "command"
+            "files",
+            "sqlite",
+            "postgres",
+            "mariadb",
+            "mysql",
+            "bucket",
+            "command",
+            "lightsail",
+            "external"
         ]
     );
     assert_eq!(kinds[0]["properties"]["exclude"]["type"], "array");

@@ -98,33 +98,59 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
     }
     for (name, source) in &config.source {
         let subject = format!("source.{name}");
-        match &source.kind {
-            SourceKind::Postgres(PostgresConfig { server, .. })
-            | SourceKind::Mariadb(server)
-            | SourceKind::Mysql(server) => {
-                all.push((subject.clone(), "url", server.url.as_ref(), Use::Reaches));
-                let password = server.password.as_ref();
-                all.push((subject.clone(), "password", password, Use::Reaches));
-                all.extend(of_ssh(&subject, server.place.ssh.as_ref()));
-            }
-            SourceKind::Command(command) => {
-                all.extend(of_ssh(&subject, command.place.ssh.as_ref()));
-                for reference in command.env.values() {
-                    all.push((subject.clone(), "env", Some(reference), Use::Reaches));
-                }
-            }
-            SourceKind::Bucket(bucket) => {
-                for (key, reference) in bucket.server.credentials() {
-                    all.push((subject.clone(), key, Some(reference), Use::Reaches));
-                }
-            }
-            SourceKind::Files(_) | SourceKind::Sqlite(_) => {}
-        }
+        all.extend(of_source(&subject, &source.kind));
     }
     all.extend(of_channels(config));
     all.extend(of_postures(config));
     let pings = config.ping.iter();
     all.extend(pings.map(|(name, ping)| of_ping(name, ping)));
+    all
+}
+
+/// The secrets of a source, by their keys.
+fn of_source<'a>(
+    subject: &str,
+    kind: &'a SourceKind,
+) -> Vec<(String, &'a str, Option<&'a Reference>, Use<'a>)> {
+    let mut all = Vec::new();
+    let mut reaches = |key: &'a str, reference: Option<&'a Reference>| {
+        all.push((subject.to_owned(), key, reference, Use::Reaches));
+    };
+    let place = match kind {
+        SourceKind::Postgres(PostgresConfig { server, .. })
+        | SourceKind::Mariadb(server)
+        | SourceKind::Mysql(server) => {
+            reaches("url", server.url.as_ref());
+            reaches("password", server.password.as_ref());
+            Some(&server.place)
+        }
+        SourceKind::Command(command) => {
+            command
+                .env
+                .values()
+                .for_each(|one| reaches("env", Some(one)));
+            Some(&command.place)
+        }
+        SourceKind::External(external) => {
+            external
+                .env
+                .values()
+                .for_each(|one| reaches("env", Some(one)));
+            Some(&external.place)
+        }
+        SourceKind::Bucket(bucket) => {
+            let credentials = bucket.server.credentials();
+            credentials.for_each(|(key, one)| reaches(key, Some(one)));
+            None
+        }
+        SourceKind::Lightsail(lightsail) => {
+            let credentials = lightsail.credentials();
+            credentials.for_each(|(key, one)| reaches(key, Some(one)));
+            None
+        }
+        SourceKind::Files(_) | SourceKind::Sqlite(_) => None,
+    };
+    all.extend(of_ssh(subject, place.and_then(|place| place.ssh.as_ref())));
     all
 }
 

@@ -10,6 +10,7 @@ mod apart;
 mod buckets;
 mod disk;
 mod keys;
+mod machines;
 mod notify;
 mod object_lock;
 mod objectives;

@@ -1,7 +1,7 @@
 //! Checks of shape: names that must exist, lists that must not be empty, keys that exclude each
 //! other.
 
-use super::{Issue, buckets};
+use super::{Issue, buckets, machines};
 use crate::archive::AgeRecipients;
 use crate::compress::Compress;
 use crate::config::places::did_you_mean;
@@ -31,6 +31,14 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
                 remote(&subject, &command.place, issues);
             }
             SourceKind::Bucket(bucket) => bucket_source(&subject, bucket, issues),
+            SourceKind::Lightsail(lightsail) => {
+                buckets::credentials(&subject, &lightsail.server(), issues);
+                machines::lightsail(&subject, lightsail, issues);
+            }
+            SourceKind::External(external) => {
+                machines::external(&subject, external, issues);
+                remote(&subject, &external.place, issues);
+            }
             SourceKind::Sqlite(_) => {}
         }
     }

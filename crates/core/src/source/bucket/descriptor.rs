@@ -50,7 +50,7 @@ impl Descriptor for OfBucket {
         match placed {
             Placed::Bucket(place) => put::observe_bucket(place, reporter),
             Placed::Tree(path) | Placed::File(path) => objects::observe_directory(path, reporter),
-            Placed::Database(_) => Err(placed.is_no_place_of("bucket")),
+            Placed::Database(_) | Placed::Machine(_) => Err(placed.is_no_place_of("bucket")),
         }
     }
 

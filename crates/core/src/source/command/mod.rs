@@ -266,6 +266,7 @@ mod tests {
             ARTIFACT,
             output,
             &CaptureContext {
+                render: &|template| Ok(template.to_owned()),
                 scratch: Path::new("/"),
                 scrubber: &Scrubber::default(),
                 reporter: &Reporter::silent(),
@@ -371,6 +372,7 @@ mod tests {
             Code::ToolMissing
         );
         let context = CaptureContext {
+            render: &|template| Ok(template.to_owned()),
             scratch: Path::new("/"),
             scrubber: &Scrubber::default(),
             reporter: &Reporter::silent(),

@@ -211,6 +211,7 @@ impl Source for FilesSource {
             answers: BTreeMap::new(),
             identity: None,
             position: None,
+            external: None,
         })
     }
 

@@ -142,9 +142,9 @@ impl Capture<'_> {
                 lower(before.inventory, &after.inventory),
                 limits,
             )),
-            skipped: Vec::new(),
             warnings,
             answers,
+            ..Captured::of_bytes()
         })
     }
 

@@ -153,6 +153,7 @@ impl Capture<'_> {
             answers,
             identity,
             position,
+            external: None,
         })
     }
 

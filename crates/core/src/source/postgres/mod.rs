@@ -103,6 +103,7 @@ impl PostgresSource {
             answers: BTreeMap::new(),
             identity: None,
             position: None,
+            external: None,
         })
     }
 }

@@ -121,6 +121,7 @@ impl SqliteSource {
             answers,
             identity: None,
             position: None,
+            external: None,
         })
     }
 }

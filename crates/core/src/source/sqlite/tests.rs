@@ -15,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 fn capture_asking(path: &Path, queries: &[String]) -> Result<(Vec<u8>, Captured)> {
     let scratch = tempfile::tempdir().unwrap();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),
@@ -430,6 +431,7 @@ fn a_database_that_may_not_be_read_is_denied() {
     })
     .unwrap();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: Path::new("/"),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

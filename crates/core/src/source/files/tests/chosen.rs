@@ -145,6 +145,7 @@ fn a_mount_that_does_not_answer_is_named_and_an_excluded_one_not_touched() {
         return;
     };
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: place.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

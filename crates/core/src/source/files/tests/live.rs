@@ -122,6 +122,7 @@ fn take_while(directory: &Path, act: impl FnOnce(&Path) + Send + 'static) -> (Ve
     }));
     reporter.step("capture", None);
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &reporter,

@@ -36,6 +36,7 @@ fn observe(directory: &Path) -> Result<Proof> {
 fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
     let scratch = tempfile::tempdir().unwrap();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

@@ -116,6 +116,7 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
 fn examination_names_what_cannot_be_read() {
     let scratch = tempfile::tempdir().unwrap();
     let context = CaptureContext {
+        render: &|template| Ok(template.to_owned()),
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
         reporter: &Reporter::silent(),

@@ -1,0 +1,190 @@
+//! Snapshots of an instance of Lightsail, against a server that checks each call and fails on demand.
+
+use crate::support::{App, HEAD};
+use lifeboat_testkit::lightsail::{Fault, Lightsail};
+
+const REGION: &str = "us-east-1";
+const SNAPSHOTS: &str = "snapshots";
+
+/// An application with files and an instance in one plan.
+fn application(server: &Lightsail, more: &str) -> App {
+    let mut app = App::with("");
+    app.configure(&format!(
+        r#"{HEAD}
+[source.data]
+kind = "files"
+paths = ["{{root}}/data"]
+
+[source.machine]
+kind = "lightsail"
+instance = "web"
+region = "{REGION}"
+name = "{{app}}-backup-{{date}}"
+wait = "5s"
+access_key = "env:KEY"
+secret_key = "env:SECRET"
+{more}
+
+[store.here]
+kind = "local"
+path = "{{root}}/store"
+
+[plan.daily]
+schedule = "0 6 * * *"
+sources = ["data", "machine"]
+stores = ["here"]
+keep = {{ last = 10 }}
+
+[drill.weekly]
+plans = ["daily"]
+checks = [{{ command = ["sh", "-c", "test -n $LIFEBOAT_ADDRESS_MACHINE"] }}]
+"#
+    ));
+    app.env("AWS_ENDPOINT_URL", server.endpoint());
+    app.env("KEY", &server.access_key);
+    app.env("SECRET", &server.secret_key);
+    app.write("data/file", b"worth keeping");
+    app
+}
+
+fn lightsail() -> Lightsail {
+    let server = Lightsail::start();
+    server.make_instance(REGION, "web");
+    server.delay(0.3, 0.3);
+    server
+}
+
+#[test]
+fn snapshots_of_an_instance_are_taken_verified_drilled_and_pruned() {
+    let server = lightsail();
+    server.page(2);
+    let app = application(&server, "keep_at_source = { last = 2 }");
+    app.run(&["doctor"])
+        .says(&["Lightsail in us-east-1 answers"]);
+    let points: Vec<String> = (0..4).map(|_| app.backup()).collect();
+    assert_eq!(server.names(REGION, SNAPSHOTS).len(), 4);
+    app.ok(&["verify", "--all"])
+        .says(&["is available; its bytes were not read"]);
+    let shown = app.json(&["show", &points[3]]).to_string();
+    assert!(shown.contains("InstanceSnapshot/"), "{shown}");
+
+    // Of another instance, and by hand: neither is named by a point.
+    server.make_instance(REGION, "other");
+    app.ok(&["prune"])
+        .says(&["2 snapshots of plan daily kept where they are, 2 deleted"]);
+    assert_eq!(server.names(REGION, SNAPSHOTS).len(), 2);
+
+    server.calls();
+    let drilled = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(drilled["outcome"], "restored", "{drilled:#}");
+    assert_eq!(
+        server.names(REGION, "instances"),
+        ["web", "other"],
+        "the machine is gone"
+    );
+    let calls = server.calls();
+    let closed = calls
+        .iter()
+        .find(|call| call.operation == "PutInstancePublicPorts");
+    let closed = closed.expect("the machine is closed to others");
+    assert_eq!(closed.parameters["portInfos"], serde_json::json!([]));
+    assert!(server.log().is_empty(), "{}", server.log());
+
+    server.forget(REGION, server.names(REGION, SNAPSHOTS).last().unwrap());
+    app.exits(4, &["verify"])
+        .says(&["missing: it is not there any more"]);
+}
+
+#[test]
+fn what_passes_is_waited_for_and_makes_one_snapshot() {
+    for (fault, operation, times) in [
+        (Fault::Throttle, "CreateInstanceSnapshot", 3),
+        (Fault::Throttle, "GetInstanceSnapshots", 3),
+        (Fault::Status(503), "CreateInstanceSnapshot", 2),
+        (Fault::Half, "GetInstanceSnapshots", 1),
+        (Fault::Half, "CreateInstanceSnapshot", 1),
+        (Fault::CloseAfter, "CreateInstanceSnapshot", 1),
+        (Fault::Close, "CreateInstanceSnapshot", 1),
+    ] {
+        let server = lightsail();
+        let app = application(&server, "");
+        server.fail(fault, Some(operation), Some(times));
+        app.backup();
+        let there = server.names(REGION, SNAPSHOTS);
+        assert_eq!(there.len(), 1, "{fault:?} of {operation}: {there:?}");
+    }
+}
+
+#[test]
+fn what_does_not_pass_makes_no_point_complete() {
+    let server = lightsail();
+    let app = application(&server, "");
+    for (fault, operation, says) in [
+        (
+            Fault::Nothing,
+            "CreateInstanceSnapshot",
+            "is not ready after 5 s: it is not there",
+        ),
+        (
+            Fault::SnapshotError,
+            "CreateInstanceSnapshot",
+            "came to nothing: its state is error",
+        ),
+        (
+            Fault::Denied,
+            "CreateInstanceSnapshot",
+            "allow lightsail:CreateInstanceSnapshot",
+        ),
+        (
+            Fault::Denied,
+            "GetInstanceSnapshots",
+            "allow lightsail:GetInstanceSnapshots",
+        ),
+        (
+            Fault::Quota,
+            "CreateInstanceSnapshot",
+            "ask for a larger quota",
+        ),
+        (Fault::Vanish, "CreateInstanceSnapshot", "came to nothing"),
+    ] {
+        server.fail(fault, Some(operation), Some(1));
+        let output = app.exits(3, &["backup"]);
+        output.says(&["partial"]);
+        let text = format!("{output}");
+        assert!(text.contains(says), "{fault:?}: {text}");
+        server.reset();
+        if fault == Fault::Vanish {
+            app.exits(3, &["backup"])
+                .says(&["The Instance does not exist: web"]);
+        }
+    }
+}
+
+#[test]
+fn a_name_of_somebody_else_and_an_unknown_instance_are_told() {
+    let server = lightsail();
+    server.make_instance(REGION, "other");
+    let app = application(&server, "");
+    app.edit("{app}-backup-{date}", "theirs");
+    let theirs = application(&server, "");
+    theirs.edit("instance = \"web\"", "instance = \"other\"");
+    theirs.edit("{app}-backup-{date}", "theirs");
+    theirs.backup();
+    app.exits(3, &["backup"]).says(&["already in use: theirs"]);
+    app.edit("instance = \"web\"", "instance = \"wbe\"");
+    app.edit("\"theirs\"", "\"ours\"");
+    app.exits(3, &["backup"]).says(&[
+        "no snapshot of wbe can be taken",
+        "aws lightsail get-instances",
+    ]);
+    for (settings, says) in [
+        ("reach_from = [\"0.0.0.0/0\"]", "is no network"),
+        ("ports = [0]", "0 is no port"),
+        ("keep_at_source = { last = 0 }", "no snapshot would stay"),
+        ("lifetime = \"0s\"", "no time is too short"),
+    ] {
+        application(&server, settings)
+            .exits(2, &["config", "check"])
+            .says(&[says]);
+    }
+}

@@ -1,0 +1,256 @@
+//! Machines, by the commands of a recipe: a btrfs subvolume on a loop device, and commands that lie.
+
+use crate::support::{App, HEAD, LIFEBOAT, run};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A btrfs file system with a subvolume `vm`, on a loop device. It ends with its value.
+struct Subvolume {
+    directory: tempfile::TempDir,
+}
+
+impl Subvolume {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let fs = Subvolume { directory };
+        fs.sh(
+            "truncate -s 160M image && mkfs.btrfs -q image && mkdir fs && mount -o loop image fs \
+               && btrfs subvolume create fs/vm && echo first > fs/vm/file",
+        );
+        fs
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    fn sh(&self, script: &str) -> String {
+        let mut command = Command::new("sh");
+        command
+            .args(["-ec", script])
+            .current_dir(self.directory.path());
+        let output = run(&mut command);
+        assert_eq!(output.code, 0, "{script}\n{output}");
+        output.stdout
+    }
+
+    fn snapshots(&self) -> Vec<String> {
+        let listed = self.sh("ls fs/.lifeboat/snapshots 2>/dev/null || true");
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    fn machines(&self) -> String {
+        self.sh("ls fs/.lifeboat/machines 2>/dev/null || true")
+    }
+}
+
+impl Drop for Subvolume {
+    fn drop(&mut self) {
+        let fs = self.path("fs");
+        let _ = Command::new("umount").arg(fs).status();
+    }
+}
+
+fn is_impossible() -> bool {
+    lifeboat_testkit::privilege::needs_root("mount a btrfs file system")
+}
+
+/// The shipped recipe for a file system.
+fn recipe(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples/machines")
+        .join(name)
+}
+
+/// An application with files and a machine, in one plan and one drill.
+fn application(program: &Path, machine: &Path, check: &str) -> App {
+    let app = App::with("");
+    app.configure(&format!(
+        r#"{HEAD}
+[source.data]
+kind = "files"
+paths = ["{{root}}/data"]
+
+[source.machine]
+kind = "external"
+machine = "{machine}"
+create = ["{program}"]
+list = ["{program}"]
+delete = ["{program}"]
+restore = ["{program}"]
+machines = ["{program}"]
+destroy = ["{program}"]
+name = "{{app}}-backup-{{date}}"
+keep_at_source = {{ last = 2 }}
+wait = "3s"
+
+[store.here]
+kind = "local"
+path = "{{root}}/store"
+
+[plan.daily]
+schedule = "0 6 * * *"
+sources = ["data", "machine"]
+stores = ["here"]
+keep = {{ last = 10 }}
+
+[drill.weekly]
+plans = ["daily"]
+checks = [{{ command = ["sh", "-c", "{check}"] }}]
+"#,
+        machine = machine.display(),
+        program = program.display()
+    ));
+    app.write("data/file", b"worth keeping");
+    app
+}
+
+#[test]
+fn snapshots_of_a_subvolume_are_taken_kept_drilled_and_deleted() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    let check = "grep -qx third $LIFEBOAT_PATH_MACHINE/file";
+    let app = application(&recipe("btrfs"), &fs.path("fs/vm"), check);
+    app.run(&["doctor"])
+        .says(&["answers: 0 snapshots of it are there"]);
+    let mut points = Vec::new();
+    for text in ["first", "second", "third"] {
+        fs.sh(&format!("echo {text} > fs/vm/file"));
+        points.push(app.backup());
+    }
+    fs.sh("echo fourth > fs/vm/file");
+    // One a day has the plain name, the others that of their point.
+    let taken = fs.snapshots();
+    assert_eq!(taken.len(), 3, "{taken:?}");
+    assert!(taken[0].starts_with("crm-backup-20"), "{taken:?}");
+    assert!(
+        taken
+            .iter()
+            .any(|name| name.ends_with(&points[2].to_lowercase())),
+        "{taken:?}"
+    );
+    let shown = app.json(&["show", &points[2]]);
+    assert!(
+        shown.to_string().contains(&points[2].to_lowercase()),
+        "{shown:#}"
+    );
+    app.ok(&["verify", "--all"])
+        .says(&["is available; its bytes were not read"]);
+
+    // What no point names is left alone, whatever its name.
+    fs.sh("btrfs subvolume snapshot -r fs/vm fs/.lifeboat/snapshots/crm-backup-2020-01-01");
+    let would = app.ok(&["prune", "--dry-run"]);
+    would.says(&["2 snapshots of plan daily kept where they are, 1 would go"]);
+    assert_eq!(fs.snapshots().len(), 4);
+    app.ok(&["prune"]).says(&[
+        "1 deleted",
+        "left alone: 1 snapshot of the machine that no point names",
+    ]);
+    assert_eq!(fs.snapshots().len(), 3);
+    assert_eq!(app.points().len(), 3, "the points stay");
+    app.ok(&["verify", "--all"])
+        .says(&["was given up by keep_at_source"]);
+    app.ok(&["prune"]).says(&["0 deleted"]);
+
+    // The files are proved; of the machine it is known that it came back, and no more.
+    let drilled = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(drilled["outcome"], "restored", "{drilled:#}");
+    assert_eq!(fs.machines(), "", "nothing is left of it");
+    let checks = drilled["checks"].to_string();
+    assert!(!checks.contains("machine: content"), "{checks}");
+    app.exits(5, &["gate"]).says(&["machine"]);
+
+    // Deleted behind its back.
+    fs.sh(&format!(
+        "btrfs subvolume delete fs/.lifeboat/snapshots/*{}",
+        points[2].to_lowercase()
+    ));
+    app.exits(4, &["verify"])
+        .says(&["missing: it is not there any more"]);
+    let failed = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(failed["outcome"], "failed", "{failed:#}");
+    assert!(failed.to_string().contains("is not at"), "{failed:#}");
+}
+
+#[test]
+fn a_machine_that_a_killed_drill_left_is_destroyed_by_the_next_run() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    let app = application(&recipe("btrfs"), &fs.path("fs/vm"), "sleep 300");
+    app.backup();
+    let mut drill = app.command(&["drill", "weekly"]);
+    let mut child = drill
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while fs.machines().is_empty() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "no machine is made"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = fs.machines();
+    assert!(left.starts_with("lifeboat-drill-crm-"), "{left}");
+    app.edit("sleep 300", "true");
+    let drilled = app.exits(4, &["drill", "weekly"]);
+    drilled.says(&[left.trim(), "of a drill that was ended is destroyed"]);
+    assert_eq!(fs.machines(), "");
+    assert!(Path::new(LIFEBOAT).exists());
+}
+
+/// Commands that answer as `list` and `create` say, and write down what they were asked.
+fn liar(app: &App, create: &str, list: &str) {
+    let script = format!(
+        "input=$(cat); echo \"$input\" >> {log}; case $input in *'\"create\"'*) {create};; *'\"list\"'*) {list};; esac",
+        log = app.path("asked").display()
+    );
+    app.script("keeper", &script);
+}
+
+#[test]
+fn what_is_not_there_makes_no_point_complete() {
+    let app = App::with("");
+    let program = app.path("keeper");
+    let other = application(&program, Path::new("vm1"), "true");
+    let said = |create: &str, list: &str| {
+        liar(&app, create, list);
+        let output = other.exits(3, &["backup"]);
+        other.forget_state_but_key();
+        output
+    };
+    let none = "echo '{\"snapshots\": []}'";
+    let one = |rest: &str| {
+        format!(
+            "if grep -q create {log}; then echo '{{\"snapshots\": [{{\"id\": \"s\"{rest}}}]}}'; else {none}; fi; rm -f {log}.x",
+            log = app.path("asked").display()
+        )
+    };
+    let made = "echo '{\"id\": \"s\"}'";
+    // It says that it did, and did nothing.
+    said(made, none).says(&["snapshot s is not ready after 3 s: it is not there"]);
+    said(made, &one(", \"state\": \"pending\"")).says(&["it is still being made"]);
+    said(
+        made,
+        &one(", \"state\": \"error\", \"detail\": \"no space\""),
+    )
+    .says(&["snapshot s came to nothing", "no space"]);
+    said(made, &one(", \"machine\": \"vm2\"")).says(&["snapshot s is of vm2, and not of vm1"]);
+    said("echo '{\"id\": \"s\"'", none).says(&["(create) printed something else than is expected"]);
+    said("echo quota >&2; exit 3", none).says(&["(create) ended with", "quota"]);
+    said(made, "echo '{\"snap'").says(&["(list) printed something else"]);
+    assert_eq!(
+        other.points().len(),
+        7,
+        "the files are in each, without the machine"
+    );
+}

@@ -1,0 +1,159 @@
+//! Sources that are machines, of which somebody else keeps snapshots.
+
+use super::{BucketServer, KeepRules, PlaceConfig};
+use crate::secret::Reference;
+use crate::span::Span;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Snapshots that stay where they are taken.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotConfig {
+    /// Template of the name of a snapshot, with the fields of keys.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// Which of them stay there; without it, each as long as its point.
+    #[serde(default)]
+    pub keep_at_source: Option<KeepRules>,
+    /// How long it may take until a snapshot is available, or a machine that is made of one runs.
+    #[serde(default = "default_wait")]
+    pub wait: Span,
+    /// How long a machine may live that a drill makes.
+    #[serde(default = "default_lifetime")]
+    pub lifetime: Span,
+}
+
+fn default_name() -> String {
+    "{app}-{source}-{date}".to_owned()
+}
+
+fn default_wait() -> Span {
+    Span { seconds: 2 * 3600 }
+}
+
+fn default_lifetime() -> Span {
+    Span { seconds: 3600 }
+}
+
+/// An instance of Amazon Lightsail.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LightsailConfig {
+    /// Name of the instance.
+    pub instance: String,
+    /// Its region.
+    pub region: String,
+    /// Access key id. Without keys, they are taken from where the AWS tools find them.
+    #[serde(default)]
+    pub access_key: Option<Reference>,
+    /// Secret access key.
+    #[serde(default)]
+    pub secret_key: Option<Reference>,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// Profile of the AWS tools that has the keys.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// Role to assume with the keys.
+    #[serde(default)]
+    pub role_arn: Option<String>,
+    /// What the owner of the role wants to hear from those who may assume it.
+    #[serde(default)]
+    pub external_id: Option<String>,
+    /// Availability zone of the machines that drills make; `a` of the region when absent.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Bundle of those machines; that of the instance when absent.
+    #[serde(default)]
+    pub bundle: Option<String>,
+    /// Networks that reach those machines, as `203.0.113.7/32`; without any, nobody does.
+    #[serde(default)]
+    pub reach_from: Vec<String>,
+    /// TCP ports that they reach.
+    #[serde(default = "default_ports")]
+    pub ports: Vec<u16>,
+    /// Its snapshots.
+    #[serde(flatten)]
+    pub snapshots: SnapshotConfig,
+}
+
+fn default_ports() -> Vec<u16> {
+    vec![22]
+}
+
+impl LightsailConfig {
+    /// Whose credentials are used, and where.
+    pub fn server(&self) -> BucketServer {
+        BucketServer {
+            region: self.region.clone(),
+            endpoint: None,
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.clone(),
+            session_token: self.session_token.clone(),
+            profile: self.profile.clone(),
+            role_arn: self.role_arn.clone(),
+            external_id: self.external_id.clone(),
+            virtual_host_style: false,
+        }
+    }
+
+    /// Its credentials, by their keys.
+    pub fn credentials(&self) -> impl Iterator<Item = (&'static str, &Reference)> {
+        let all = [
+            ("access_key", &self.access_key),
+            ("secret_key", &self.secret_key),
+            ("session_token", &self.session_token),
+        ];
+        let given = all.into_iter();
+        given.filter_map(|(key, reference)| Some((key, reference.as_ref()?)))
+    }
+}
+
+/// Snapshots by commands: of a provider without a kind of its own, or of a file system.
+///
+/// Each reads a JSON object from its standard input and prints one.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ExternalConfig {
+    /// What the commands call the machine.
+    pub machine: String,
+    /// Takes a snapshot.
+    pub create: Vec<String>,
+    /// Lists the snapshots of the machine.
+    pub list: Vec<String>,
+    /// Deletes a snapshot.
+    pub delete: Vec<String>,
+    /// Makes a machine of a snapshot, out of everybody's reach; drills need it.
+    #[serde(default)]
+    pub restore: Vec<String>,
+    /// Lists the machines that `restore` made.
+    #[serde(default)]
+    pub machines: Vec<String>,
+    /// Destroys a machine that `restore` made.
+    #[serde(default)]
+    pub destroy: Vec<String>,
+    /// Environment variables of the commands, each a reference.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = super::text::variables()))]
+    pub env: BTreeMap<String, Reference>,
+    /// Its snapshots.
+    #[serde(flatten)]
+    pub snapshots: SnapshotConfig,
+    /// Place where the commands run.
+    #[serde(flatten)]
+    pub place: PlaceConfig,
+}
+
+impl ExternalConfig {
+    /// Its commands, by their keys.
+    pub fn commands(&self) -> [(&'static str, &Vec<String>); 6] {
+        [
+            ("create", &self.create),
+            ("list", &self.list),
+            ("delete", &self.delete),
+            ("restore", &self.restore),
+            ("machines", &self.machines),
+            ("destroy", &self.destroy),
+        ]
+    }
+}

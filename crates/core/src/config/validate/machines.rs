@@ -1,0 +1,86 @@
+//! Checks of sources that are machines.
+
+use super::Issue;
+use crate::archive::KeyTemplate;
+use crate::config::{ExternalConfig, LightsailConfig, SnapshotConfig};
+
+/// Reports commands that are missing or name no program.
+pub(super) fn external(subject: &str, external: &ExternalConfig, issues: &mut Vec<Issue>) {
+    if external.machine.is_empty() {
+        let issue = Issue::refused(subject, "machine", "it is empty");
+        issues.push(issue.hint("write what your commands call the machine"));
+    }
+    for (key, words) in external.commands() {
+        let must = matches!(key, "create" | "list" | "delete");
+        if must && words.is_empty() || words.first().is_some_and(String::is_empty) {
+            let issue = Issue::refused(subject, key, "it names no program");
+            issues.push(issue.hint(format!("write {key} = [\"PROGRAM\", \"ARGUMENT\"]")));
+        }
+    }
+    if external.restore.is_empty() != external.destroy.is_empty() {
+        let (has, lacks) = match external.restore.is_empty() {
+            true => ("destroy", "restore"),
+            false => ("restore", "destroy"),
+        };
+        let issue = Issue::refused(subject, has, format!("it is given without {lacks}"));
+        issues.push(
+            issue.hint("a drill makes a machine with the one and destroys it with the other"),
+        );
+    }
+    snapshots(subject, &external.snapshots, issues);
+}
+
+/// Reports names that are none, and networks that are the whole world.
+pub(super) fn lightsail(subject: &str, lightsail: &LightsailConfig, issues: &mut Vec<Issue>) {
+    for (key, text) in [
+        ("instance", &lightsail.instance),
+        ("region", &lightsail.region),
+    ] {
+        if text.is_empty() {
+            issues.push(
+                Issue::refused(subject, key, "it is empty")
+                    .hint("aws lightsail get-instances shows it"),
+            );
+        }
+    }
+    for network in &lightsail.reach_from {
+        let address = network.split_once('/').and_then(|(address, bits)| {
+            let bits: u8 = bits.parse().ok()?;
+            let address: std::net::IpAddr = address.parse().ok()?;
+            (bits > 0).then_some(address)
+        });
+        if address.is_none() {
+            let issue = Issue::refused(subject, "reach_from", format!("{network:?} is no network"));
+            issues.push(issue.hint(
+                "write the address of whoever checks, with /32 behind it; never the whole world",
+            ));
+        }
+    }
+    if lightsail.ports.contains(&0) {
+        issues
+            .push(Issue::refused(subject, "ports", "0 is no port").hint("write ports = [22, 443]"));
+    }
+    snapshots(subject, &lightsail.snapshots, issues);
+}
+
+/// Reports what no snapshot can be.
+fn snapshots(subject: &str, config: &SnapshotConfig, issues: &mut Vec<Issue>) {
+    if let Err(error) = KeyTemplate::parse(&config.name) {
+        let issue = Issue::refused(subject, "name", error.to_string());
+        issues.push(issue.hint("write it as keys are: {app}-backup-{date}"));
+    }
+    if config
+        .keep_at_source
+        .as_ref()
+        .is_some_and(|rules| rules.is_empty())
+    {
+        let issue = Issue::refused(subject, "keep_at_source", "no snapshot would stay");
+        issues.push(issue.hint("write keep_at_source = { last = 7 }"));
+    }
+    for (key, span) in [("wait", config.wait), ("lifetime", config.lifetime)] {
+        if span.seconds == 0 {
+            let issue = Issue::refused(subject, key, "no time is too short");
+            issues.push(issue.hint(format!("write {key} = \"1h\"")));
+        }
+    }
+}

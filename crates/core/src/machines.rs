@@ -1,0 +1,180 @@
+//! Snapshots that somebody else keeps, as the points tell of them: which are to stay, and what their
+//! keepers have.
+
+use crate::config::{Config, SourceKind};
+use crate::context::Context;
+use crate::error::Result;
+use crate::kept::{self, Judged};
+use crate::name::Name;
+use crate::point::{External, Outcome, PointId};
+use crate::retention::{self, Decision, Held, Reason, Rules};
+use crate::source::machine::{self, Provider, Snapshot};
+use crate::span::Span;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A snapshot that a point names, and whether it is to stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The point.
+    pub point: PointId,
+    /// Its plan.
+    pub plan: Name,
+    /// The source.
+    pub source: Name,
+    /// The snapshot.
+    pub external: External,
+    /// True if it is to stay.
+    pub stays: bool,
+}
+
+/// What a point is in all stores together.
+#[derive(Debug, Default)]
+struct Whole {
+    external: Option<External>,
+    is_sound: bool,
+    is_safety: bool,
+    is_manual: bool,
+    always: Vec<Reason>,
+    /// True if every copy of it goes now.
+    goes: bool,
+}
+
+/// Every snapshot of a configured machine that a believed point of a configured plan names, by plan and
+/// source, the oldest first. What `keep_at_source` says is asked of all points together, wherever their
+/// copies are; a snapshot whose point goes goes with it.
+pub fn named(context: &Context, judged: &[Judged<'_>]) -> Vec<Named> {
+    let mut all = Vec::new();
+    for (source, config) in &context.config.source {
+        let Some(rules) = at_source(&config.kind) else {
+            continue;
+        };
+        let plans: BTreeSet<&Name> = judged.iter().map(|judged| &judged.plan).collect();
+        for plan in plans {
+            let own = judged.iter().filter(|judged| judged.plan == *plan);
+            let points = together(own, source);
+            let stays = stay(context, plan, rules, &points);
+            all.extend(points.into_iter().filter_map(|(point, whole)| {
+                Some(Named {
+                    stays: stays.contains(&point) && !whole.goes,
+                    plan: plan.clone(),
+                    source: source.clone(),
+                    external: whole.external?,
+                    point,
+                })
+            }));
+        }
+    }
+    all
+}
+
+/// The rules of a machine; `None` if it is none. Its snapshots stay as long as their points where it has
+/// none.
+fn at_source(kind: &SourceKind) -> Option<Option<&crate::config::KeepRules>> {
+    let (_, config) = machine::provider(kind)?;
+    Some(config.keep_at_source.as_ref())
+}
+
+/// The points of a plan that name a snapshot of a source, with what all their copies say.
+fn together<'a>(
+    judged: impl Iterator<Item = &'a Judged<'a>>,
+    source: &Name,
+) -> BTreeMap<PointId, Whole> {
+    let mut points: BTreeMap<PointId, Whole> = BTreeMap::new();
+    for judged in judged {
+        let decided = judged.held.iter().zip(&judged.decisions);
+        for ((held, decision), copy) in decided.zip(&judged.copies) {
+            let mut sources = copy.manifest.sources.iter();
+            let Some(named) = sources.find(|s| s.name == *source && s.external.is_some()) else {
+                continue;
+            };
+            let goes = matches!(decision, Decision::Delete(_)) && held.leaving.is_some();
+            let is_new = !points.contains_key(&held.point);
+            let whole = points.entry(held.point.clone()).or_default();
+            whole.goes = goes && (is_new || whole.goes);
+            whole.external = named.external.clone();
+            // What else the point lacks says nothing of its snapshot.
+            whole.is_sound |= named.outcome == Outcome::Complete;
+            whole.is_safety |= held.safety;
+            whole.is_manual |= held.manual;
+            whole.always.extend(held.always.iter().cloned());
+        }
+    }
+    points
+}
+
+/// The points whose snapshots are to stay.
+fn stay(
+    context: &Context,
+    plan: &Name,
+    rules: Option<&crate::config::KeepRules>,
+    points: &BTreeMap<PointId, Whole>,
+) -> BTreeSet<PointId> {
+    let Some(rules) = rules else {
+        return points.keys().cloned().collect();
+    };
+    let held: Vec<Held> = points
+        .iter()
+        .map(|(point, whole)| Held {
+            point: point.clone(),
+            sound: whole.is_sound,
+            safety: whole.is_safety,
+            manual: whole.is_manual,
+            always: whole.always.clone(),
+            lock: None,
+            leaving: None,
+        })
+        .collect();
+    let plan = context.config.plan.get(plan);
+    let rules = Rules {
+        rules: Some(rules.clone()),
+        manual: plan.map_or(Span { seconds: 0 }, |plan| plan.keep_manual),
+        safety: plan.map_or(Span { seconds: 0 }, |plan| plan.keep_safety),
+        minimum: 1,
+        grace: Span { seconds: 0 },
+    };
+    let decisions = retention::decide(&held, &rules, context.clock.now());
+    let decided = held.into_iter().zip(decisions);
+    decided
+        .filter(|(_, decision)| matches!(decision, Decision::Keep(_)))
+        .map(|(held, _)| held.point)
+        .collect()
+}
+
+/// What the keepers of snapshots have, each asked once.
+#[derive(Default)]
+pub struct Keepers(BTreeMap<Name, Result<Vec<Snapshot>>>);
+
+impl Keepers {
+    /// The snapshots of a source; `None` if it is no machine that is configured here.
+    pub fn of(&mut self, config: &Config, source: &Name) -> Option<&Result<Vec<Snapshot>>> {
+        if !self.0.contains_key(source) {
+            let (provider, _) = provider(config, source)?;
+            self.0.insert(source.clone(), provider.snapshots());
+        }
+        self.0.get(source)
+    }
+}
+
+/// The provider of a source; `None` if it is no machine that is configured here.
+pub fn provider<'a>(
+    config: &'a Config,
+    source: &Name,
+) -> Option<(Box<dyn Provider>, &'a crate::config::SnapshotConfig)> {
+    machine::provider(&config.source.get(source)?.kind)
+}
+
+/// Every snapshot that points name, where nothing else was decided yet.
+pub fn named_by(context: &Context, survey: &crate::survey::Survey) -> Vec<Named> {
+    if !context
+        .config
+        .source
+        .values()
+        .any(|s| machine::is_machine(s.kind.kind()))
+    {
+        return Vec::new();
+    }
+    named(
+        context,
+        &kept::judge(context, survey, &kept::proofs(context)),
+    )
+}

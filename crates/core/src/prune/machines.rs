@@ -1,0 +1,154 @@
+//! Deletes snapshots at their keepers that nothing keeps: only those that a point of this application
+//! names, before the last copy of that point goes.
+
+use super::Options;
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::kept::Judged;
+use crate::machines::{self, Named};
+use crate::name::Name;
+use crate::point::PointId;
+use crate::survey::Survey;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// What was decided about the snapshots of a machine, and done.
+#[derive(Debug, Clone, Serialize)]
+pub struct MachinePruned {
+    /// The source.
+    pub source: Name,
+    /// The plan of its points.
+    pub plan: Name,
+    /// Snapshots that stay.
+    pub kept: usize,
+    /// Snapshots that were deleted, or would be.
+    pub deleted: Vec<SnapshotPruned>,
+    /// Snapshots of the machine that no point names. They are left alone.
+    pub others: usize,
+    /// What went wrong.
+    pub error: Option<Error>,
+}
+
+/// A snapshot that was deleted, or would be.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotPruned {
+    /// The point that names it.
+    pub point: PointId,
+    /// Its name.
+    pub name: String,
+}
+
+/// Deletes the snapshots of each machine that are not to stay. Points whose snapshots could not be
+/// deleted are taken out of what is decided, so that somebody still names them.
+pub(super) fn prune(
+    context: &Context,
+    options: &Options,
+    survey: &Survey,
+    judged: &mut Vec<Judged<'_>>,
+    unread: &[Error],
+) -> Vec<MachinePruned> {
+    if options.store.is_some() {
+        // Other stores may hold the points: theirs is not to be decided here.
+        return Vec::new();
+    }
+    let named = machines::named(context, judged);
+    let all: BTreeSet<(&Name, &Name)> = named.iter().map(|n| (&n.plan, &n.source)).collect();
+    let mut report = Vec::new();
+    let mut failed = BTreeSet::new();
+    for (plan, source) in all {
+        let own = named
+            .iter()
+            .filter(|n| (&n.plan, &n.source) == (plan, source));
+        let own: Vec<&Named> = own.collect();
+        let mut pruned = MachinePruned {
+            source: source.clone(),
+            plan: plan.clone(),
+            kept: own.iter().filter(|named| named.stays).count(),
+            deleted: Vec::new(),
+            others: 0,
+            error: None,
+        };
+        let done = is_known(context, survey, unread)
+            .and_then(|()| delete(context, options, source, &own, &mut pruned));
+        if let Err(error) = done {
+            let message = format!("source {source}: {}", error.message);
+            pruned.error = Some(Error { message, ..error });
+            failed.insert(plan.clone());
+        }
+        report.push(pruned);
+    }
+    judged.retain(|judged| !failed.contains(&judged.plan));
+    report
+}
+
+fn delete(
+    context: &Context,
+    options: &Options,
+    source: &Name,
+    named: &[&Named],
+    pruned: &mut MachinePruned,
+) -> Result<()> {
+    let Some((provider, _)) = machines::provider(&context.config, source) else {
+        return Ok(());
+    };
+    let there = provider.snapshots()?;
+    let known: BTreeSet<&str> = named
+        .iter()
+        .map(|named| named.external.id.as_str())
+        .collect();
+    pruned.others = there
+        .iter()
+        .filter(|s| !known.contains(s.id.as_str()))
+        .count();
+    for named in named.iter().filter(|named| !named.stays) {
+        // The name as well: an id may be given again.
+        let is_it = |s: &&crate::source::machine::Snapshot| {
+            s.id == named.external.id && s.name == named.external.name
+        };
+        let Some(snapshot) = there.iter().find(is_it) else {
+            continue;
+        };
+        if !options.dry_run {
+            provider.delete(&snapshot.id)?;
+        }
+        pruned.deleted.push(SnapshotPruned {
+            point: named.point.clone(),
+            name: snapshot.name.clone(),
+        });
+    }
+    if options.dry_run || pruned.deleted.is_empty() {
+        return Ok(());
+    }
+    // What says that it did may not have.
+    let left = provider.snapshots()?;
+    let gone = |name: &str| !left.iter().any(|snapshot| snapshot.name == name);
+    match pruned.deleted.iter().find(|deleted| !gone(&deleted.name)) {
+        None => Ok(()),
+        Some(deleted) => {
+            let message = format!("snapshot {} was deleted, and is still there", deleted.name);
+            Err(Error::new(Code::SourceFailed, message)
+                .hint("it may take a while: the next prune looks again"))
+        }
+    }
+}
+
+/// Refuses to delete anything where not every point is known.
+fn is_known(context: &Context, survey: &Survey, unread: &[Error]) -> Result<()> {
+    let first = survey
+        .unread
+        .iter()
+        .map(|unread| &unread.error)
+        .chain(unread);
+    if let Some(error) = first.into_iter().next() {
+        let message = format!("no snapshot is deleted: {}", error.message);
+        return Err(Error {
+            message,
+            ..error.clone()
+        });
+    }
+    if let Some(point) = survey.ahead(context).into_iter().next() {
+        let text = crate::wrong_clock::ahead(&point, context.clock.now());
+        return Err(Error::new(Code::Clock, text).hint(crate::wrong_clock::AHEAD_HINT));
+    }
+    Ok(())
+}

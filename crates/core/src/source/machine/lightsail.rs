@@ -1,0 +1,268 @@
+//! Instances of Amazon Lightsail. A name there is unique in its region; what is to be made is looked for
+//! under its name before it counts as not made.
+
+use super::{Machine, Provider, Snapshot, State, Wanted};
+use crate::aws::{Failed, Lightsail};
+use crate::config::LightsailConfig;
+use crate::credentials;
+use crate::error::{Code, Error, Result};
+use crate::secret::Scrubber;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// What the names of machines begin with that may be destroyed.
+const DRILL: &str = "lifeboat-drill-";
+/// Lightsail counts in these.
+const GIB: u64 = 1 << 30;
+
+/// An instance.
+pub struct Instance {
+    config: LightsailConfig,
+}
+
+impl Instance {
+    /// That of a configuration.
+    pub fn new(config: LightsailConfig) -> Self {
+        Instance { config }
+    }
+
+    fn client(&self) -> Result<Lightsail> {
+        let server = self.config.server();
+        let credentials = credentials::of(&server, &Scrubber::default())?;
+        Ok(Lightsail::new(&self.config.region, credentials))
+    }
+
+    /// All snapshots in the region, of whatever.
+    fn listed(&self, client: &Lightsail) -> Result<Vec<Value>> {
+        let doing = format!("the snapshots of {} cannot be listed", self.config.instance);
+        let all = client.all("GetInstanceSnapshots", "instanceSnapshots");
+        all.map_err(|e| e.into_error(&doing, "lightsail:GetInstanceSnapshots"))
+    }
+
+    /// A snapshot of this name, of whatever.
+    fn named(&self, client: &Lightsail, name: &str) -> Result<Option<Value>> {
+        let all = self.listed(client)?.into_iter();
+        Ok(all.into_iter().find(|one| text(one, "name") == Some(name)))
+    }
+
+    fn region(&self) -> &str {
+        &self.config.region
+    }
+
+    /// The ports that may be reached of a machine in quarantine.
+    fn ports(&self) -> Vec<Value> {
+        let port = |port: &u16| json!({ "fromPort": port, "toPort": port, "protocol": "tcp", "cidrs": self.config.reach_from });
+        match self.config.reach_from.is_empty() {
+            true => Vec::new(),
+            false => self.config.ports.iter().map(port).collect(),
+        }
+    }
+}
+
+impl Provider for Instance {
+    fn describe(&self) -> String {
+        format!("Lightsail in {}", self.region())
+    }
+
+    fn machine(&self) -> &str {
+        &self.config.instance
+    }
+
+    fn create(&self, name: &str) -> Result<Snapshot> {
+        let client = self.client()?;
+        let instance = &self.config.instance;
+        let question = json!({
+            "instanceName": instance,
+            "instanceSnapshotName": name,
+            "tags": [{ "key": "lifeboat" }],
+        });
+        let made = client.call("CreateInstanceSnapshot", &question);
+        if let Err(failed) = made {
+            let unsure = failed.is_taken() || matches!(failed, Failed::Unknown(_));
+            let there = match unsure {
+                true => self.named(&client, name)?,
+                false => None,
+            };
+            // The name was free a moment ago: it was made by a call whose answer was lost.
+            let ours = there.as_ref().and_then(|one| text(one, "fromInstanceName"));
+            if ours != Some(instance) {
+                let doing = format!("no snapshot of {instance} can be taken");
+                return Err(failed.into_error(&doing, "lightsail:CreateInstanceSnapshot"));
+            }
+        }
+        // What says that it did is believed once it is seen.
+        match self.named(&client, name)? {
+            Some(one) => snapshot(&one, self.region()),
+            None => Ok(Snapshot {
+                id: String::new(),
+                name: name.to_owned(),
+                state: State::Pending,
+                bytes: None,
+                created: None,
+                machine: None,
+                region: None,
+                account: None,
+            }),
+        }
+    }
+
+    fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let all = self.listed(&self.client()?)?;
+        let own = all.iter().filter(|one| {
+            text(one, "fromInstanceName").is_none_or(|from| from == self.config.instance)
+        });
+        own.map(|one| snapshot(one, self.region())).collect()
+    }
+
+    fn delete(&self, id: &str) -> Result<()> {
+        let client = self.client()?;
+        let all = self.listed(&client)?;
+        let found = all.iter().find(|one| text(one, "arn") == Some(id));
+        let Some(name) = found.and_then(|one| text(one, "name")) else {
+            return Ok(());
+        };
+        let question = json!({ "instanceSnapshotName": name });
+        match client.call("DeleteInstanceSnapshot", &question) {
+            Err(failed) if !failed.is_missing() => {
+                let doing = format!("snapshot {name} cannot be deleted");
+                Err(failed.into_error(&doing, "lightsail:DeleteInstanceSnapshot"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn restore(&self, wanted: &Wanted<'_>) -> Result<Machine> {
+        let client = self.client()?;
+        let name = &wanted.snapshot.name;
+        let Some(found) = self.named(&client, name)? else {
+            let message = format!("snapshot {name} is not in {}", self.region());
+            return Err(Error::new(Code::ObjectMissing, message));
+        };
+        if text(&found, "arn") != Some(&wanted.snapshot.id) {
+            let message = format!("snapshot {name} is another one by now");
+            return Err(Error::new(Code::ObjectMissing, message)
+                .hint("choose a newer point: `lifeboat points`"));
+        }
+        let zone = self.config.zone.clone();
+        let bundle = self.config.bundle.as_deref();
+        let question = json!({
+            "instanceNames": [wanted.name],
+            "availabilityZone": zone.unwrap_or_else(|| format!("{}a", self.region())),
+            "bundleId": bundle.or(text(&found, "fromBundleId")),
+            "instanceSnapshotName": name,
+            "tags": [
+                { "key": "lifeboat", "value": "drill" },
+                { "key": "lifeboat-expires", "value": wanted.expires.as_second().to_string() },
+            ],
+        });
+        let made = client.call("CreateInstancesFromSnapshot", &question);
+        let there = || -> Result<Option<Machine>> {
+            let all = self.machines()?.unwrap_or_default();
+            Ok(all.into_iter().find(|machine| machine.name == wanted.name))
+        };
+        match made {
+            Err(failed) if !failed.is_taken() && !matches!(failed, Failed::Unknown(_)) => {
+                let doing = format!("no machine can be made of snapshot {name}");
+                return Err(failed.into_error(&doing, "lightsail:CreateInstancesFromSnapshot"));
+            }
+            Err(failed) => {
+                if let Some(machine) = there()? {
+                    return Ok(machine);
+                }
+                let doing = format!("no machine can be made of snapshot {name}");
+                return Err(failed.into_error(&doing, "lightsail:CreateInstancesFromSnapshot"));
+            }
+            Ok(_) => {}
+        }
+        Ok(there()?.unwrap_or_else(|| Machine {
+            id: wanted.name.to_owned(),
+            name: wanted.name.to_owned(),
+            state: State::Pending,
+            address: None,
+            path: None,
+        }))
+    }
+
+    fn fence(&self, machine: &Machine) -> Result<()> {
+        let question = json!({ "instanceName": machine.name, "portInfos": self.ports() });
+        let done = self.client()?.call("PutInstancePublicPorts", &question);
+        done.map(|_| ()).map_err(|failed| {
+            let doing = format!("machine {} cannot be closed to others", machine.name);
+            failed.into_error(&doing, "lightsail:PutInstancePublicPorts")
+        })
+    }
+
+    fn machines(&self) -> Result<Option<Vec<Machine>>> {
+        let all = self.client()?.all("GetInstances", "instances");
+        let all = all.map_err(|failed| {
+            failed.into_error("the instances cannot be listed", "lightsail:GetInstances")
+        })?;
+        Ok(Some(all.iter().filter_map(machine).collect()))
+    }
+
+    fn destroy(&self, id: &str) -> Result<()> {
+        if !id.starts_with(DRILL) {
+            let message = format!("{id} is no machine of a drill, and is not destroyed");
+            return Err(Error::new(Code::Target, message));
+        }
+        let question = json!({ "instanceName": id, "forceDeleteAddOns": true });
+        match self.client()?.call("DeleteInstance", &question) {
+            Err(failed) if !failed.is_missing() => {
+                let doing = format!("machine {id} cannot be deleted");
+                Err(failed.into_error(&doing, "lightsail:DeleteInstance"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name)?.as_str()
+}
+
+fn snapshot(one: &Value, region: &str) -> Result<Snapshot> {
+    let (Some(arn), Some(name)) = (text(one, "arn"), text(one, "name")) else {
+        let message = "Lightsail tells of a snapshot without a name";
+        return Err(Error::new(Code::SourceFailed, message));
+    };
+    let state = match text(one, "state") {
+        Some("available") => State::Ready,
+        Some("error") => State::Broken("its state is error".to_owned()),
+        _ => State::Pending,
+    };
+    let seconds = one.get("createdAt").and_then(Value::as_f64);
+    // Whole milliseconds, as it tells them.
+    #[expect(clippy::cast_possible_truncation, reason = "the time of a snapshot")]
+    let created = seconds.and_then(|s| Timestamp::from_millisecond((s * 1000.0) as i64).ok());
+    Ok(Snapshot {
+        id: arn.to_owned(),
+        name: name.to_owned(),
+        state,
+        bytes: one
+            .get("sizeInGb")
+            .and_then(Value::as_u64)
+            .map(|gib| gib * GIB),
+        created,
+        machine: text(one, "fromInstanceName").map(str::to_owned),
+        region: Some(region.to_owned()),
+        account: arn.split(':').nth(4).map(str::to_owned),
+    })
+}
+
+fn machine(one: &Value) -> Option<Machine> {
+    let name = text(one, "name")?.to_owned();
+    let state = one.pointer("/state/name").and_then(Value::as_str);
+    Some(Machine {
+        id: name.clone(),
+        name,
+        state: match state {
+            Some("running") => State::Ready,
+            Some("stopped" | "stopping" | "shutting-down" | "terminated") => {
+                State::Broken(format!("its state is {}", state.unwrap_or_default()))
+            }
+            _ => State::Pending,
+        },
+        address: text(one, "publicIpAddress").map(str::to_owned),
+        path: None,
+    })
+}

@@ -1,0 +1,308 @@
+//! Machines: somebody else takes snapshots of them and keeps the bytes; a point holds the reference.
+//!
+//! Guarantees: a capture succeeds only once the provider says that the snapshot is available and of this
+//! machine. A machine that a drill makes is noted durably before it is made, carries the time at which it
+//! must be gone in its name, and is destroyed with the drill, or by a later run.
+
+mod descriptor;
+mod external;
+mod lightsail;
+mod quarantine;
+
+pub use descriptor::OfMachine;
+pub use external::Commands;
+pub use lightsail::Instance;
+pub use quarantine::{Quarantine, Quarantined, reap};
+
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
+use crate::cancel;
+use crate::config::{SnapshotConfig, SourceKind};
+use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
+use crate::kind::Kind;
+use crate::name::{Extension, Name};
+use crate::point::{Consistency, External};
+use jiff::Timestamp;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// The one artifact of a machine: the reference to its snapshot, as JSON.
+pub(crate) const ARTIFACT: &str = "snapshot";
+/// The first pause before a provider is asked again, and the longest.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// How far something is that a provider makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It is being made.
+    Pending,
+    /// It is there: a snapshot can be used, a machine runs.
+    Ready,
+    /// It will never be there, with what the provider says.
+    Broken(String),
+}
+
+/// A snapshot, as its provider knows it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// What identifies it at the provider.
+    pub id: String,
+    /// Its name, which may be its id.
+    pub name: String,
+    /// How far it is.
+    pub state: State,
+    /// Its size in bytes, as far as the provider tells one.
+    pub bytes: Option<u64>,
+    /// When it was taken, if the provider tells.
+    pub created: Option<Timestamp>,
+    /// The machine that it was taken of, if the provider tells.
+    pub machine: Option<String>,
+    /// The region that it is in.
+    pub region: Option<String>,
+    /// The account that it belongs to.
+    pub account: Option<String>,
+}
+
+/// A machine that was made of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// What identifies it at the provider.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// How far it is.
+    pub state: State,
+    /// Where it answers, once it is known.
+    pub address: Option<String>,
+    /// A directory of this host that holds its files, if there is one.
+    pub path: Option<String>,
+}
+
+/// What is to be made of a snapshot.
+pub struct Wanted<'a> {
+    /// The name of the machine.
+    pub name: &'a str,
+    /// The snapshot.
+    pub snapshot: &'a External,
+    /// When it must be gone.
+    pub expires: Timestamp,
+}
+
+/// Somebody who takes snapshots of a machine and makes machines of them.
+pub trait Provider: Send + Sync {
+    /// What it is, for people: `zfs on pool1`.
+    fn describe(&self) -> String;
+
+    /// The machine whose snapshots these are.
+    fn machine(&self) -> &str;
+
+    /// Begins to take a snapshot of this name. The name may be taken: that is an error of
+    /// [`Code::Target`] only if the snapshot is not the one that was just asked for.
+    fn create(&self, name: &str) -> Result<Snapshot>;
+
+    /// All snapshots of the machine.
+    fn snapshots(&self) -> Result<Vec<Snapshot>>;
+
+    /// Deletes a snapshot; one that is not there is deleted.
+    fn delete(&self, id: &str) -> Result<()>;
+
+    /// Begins to make a machine that nobody but this host reaches.
+    fn restore(&self, wanted: &Wanted<'_>) -> Result<Machine>;
+
+    /// Closes a machine that runs to everybody but those who check it.
+    fn fence(&self, _machine: &Machine) -> Result<()> {
+        Ok(())
+    }
+
+    /// The machines that [`Provider::restore`] made; `None` if it cannot tell.
+    fn machines(&self) -> Result<Option<Vec<Machine>>>;
+
+    /// Destroys a machine; one that is not there is destroyed.
+    fn destroy(&self, id: &str) -> Result<()>;
+}
+
+/// The provider of a source; `None` if it is no machine. References are resolved when they are needed.
+pub fn provider(kind: &SourceKind) -> Option<(Box<dyn Provider>, &SnapshotConfig)> {
+    match kind {
+        SourceKind::Lightsail(config) => {
+            Some((Box::new(Instance::new(config.clone())), &config.snapshots))
+        }
+        SourceKind::External(config) => {
+            Some((Box::new(Commands::new(config.clone())), &config.snapshots))
+        }
+        SourceKind::Files(_)
+        | SourceKind::Sqlite(_)
+        | SourceKind::Postgres(_)
+        | SourceKind::Mariadb(_)
+        | SourceKind::Mysql(_)
+        | SourceKind::Bucket(_)
+        | SourceKind::Command(_) => None,
+    }
+}
+
+/// Snapshots of a machine.
+pub struct MachineSource {
+    provider: Box<dyn Provider>,
+    config: SnapshotConfig,
+}
+
+impl MachineSource {
+    /// With this provider.
+    pub fn new(provider: Box<dyn Provider>, config: SnapshotConfig) -> Self {
+        MachineSource { provider, config }
+    }
+
+    /// Takes a snapshot, under another name where the plain one is taken by an earlier one.
+    fn take(&self, context: &CaptureContext<'_>) -> Result<Snapshot> {
+        let name = context.named(&self.config.name)?.replace('/', "-");
+        let there = self.provider.snapshots()?;
+        let is_taken = |name: &str| there.iter().any(|s| s.name == name);
+        let name = match is_taken(&name) {
+            true => format!("{name}-{}", context.named("{point}")?.to_lowercase()),
+            false => name,
+        };
+        context.reporter.step(&format!("snapshot {name}"), None);
+        let begun = self.provider.create(&name)?;
+        // Where it was not to be seen yet, it has no id yet.
+        let same = |found: &Snapshot| match begun.id.is_empty() {
+            true => found.name == begun.name,
+            false => found.id == begun.id,
+        };
+        let what = format!("snapshot {}", begun.name);
+        until_ready(&what, Duration::from_secs(self.config.wait.seconds), || {
+            let found = self.provider.snapshots()?.into_iter().find(same);
+            Ok(found.map(|found| (found.state.clone(), found)))
+        })
+    }
+}
+
+impl Source for MachineSource {
+    fn artifacts(&self) -> Vec<ArtifactSpec> {
+        vec![ArtifactSpec {
+            name: Name::own(ARTIFACT),
+            extension: Extension::own("json"),
+        }]
+    }
+
+    fn live(&self) -> Live {
+        Live::Nowhere(
+            "a machine is not overwritten: a new one is made of its snapshot, and its address is moved",
+        )
+    }
+
+    fn capture(
+        &self,
+        artifact: &str,
+        output: &mut dyn Write,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured> {
+        if artifact != ARTIFACT {
+            return Err(no_artifact(artifact));
+        }
+        let taken = self.take(context)?;
+        let wanted = self.provider.machine();
+        if let Some(other) = taken.machine.as_deref().filter(|other| *other != wanted) {
+            let message = format!("snapshot {} is of {other}, and not of {wanted}", taken.name);
+            return Err(Error::new(Code::SourceFailed, message).hint(
+                "look at it with the provider's own tools: it was not taken of this machine",
+            ));
+        }
+        let external = External {
+            id: taken.id,
+            name: taken.name,
+            machine: wanted.to_owned(),
+            created: taken.created,
+            bytes: taken.bytes,
+            region: taken.region,
+            account: taken.account,
+        };
+        let text = serde_json::to_vec_pretty(&external)
+            .map_err(|e| Error::new(Code::Io, "a reference cannot be written").cause(e))?;
+        output
+            .write_all(&text)
+            .map_err(|e| Error::from_io(Code::Io, "the reference cannot be passed on", e))?;
+        context.reporter.advance(text.len() as u64);
+        Ok(Captured {
+            consistency: Consistency::Snapshot,
+            external: Some(external),
+            ..Captured::of_bytes()
+        })
+    }
+
+    fn examine(&self, subject: &str, _: &CaptureContext<'_>) -> Vec<Finding> {
+        let finding =
+            |severity, message: String, hint| Finding::new(subject, severity, message, hint);
+        let answer = self.provider.snapshots();
+        let place = self.provider.describe();
+        vec![match answer {
+            Ok(found) => finding(
+                Severity::Ok,
+                format!("{place} answers: {} snapshots of it are there", found.len()),
+                None,
+            ),
+            Err(error) => finding(Severity::Error, error.to_string(), error.hint),
+        }]
+    }
+}
+
+/// Asks until something is ready, for at most so long. What asks returns `None` while it is not to be
+/// seen yet, which providers allow themselves for a while.
+fn until_ready<T>(
+    what: &str,
+    patience: Duration,
+    mut ask: impl FnMut() -> Result<Option<(State, T)>>,
+) -> Result<T> {
+    let (begun, mut pause) = (Instant::now(), PAUSE);
+    loop {
+        let seen = match ask()? {
+            Some((State::Ready, ready)) => return Ok(ready),
+            Some((State::Broken(why), _)) => {
+                let message = format!("{what} came to nothing");
+                return Err(Error::new(Code::SourceFailed, message).cause(why).hint(
+                    "look at it with the provider's own tools, delete it there, and try again",
+                ));
+            }
+            Some((State::Pending, _)) => "it is still being made",
+            None => "it is not there",
+        };
+        if begun.elapsed() + pause > patience {
+            let message = format!("{what} is not ready after {} s: {seen}", patience.as_secs());
+            return Err(Error::new(Code::SourceFailed, message)
+                .hint("see what the provider says of it; raise `wait` if it takes longer"));
+        }
+        cancel::wait(pause)?;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Waits until a machine runs that was just made.
+fn until_it_runs(provider: &dyn Provider, made: Machine, patience: Duration) -> Result<Machine> {
+    if made.state == State::Ready {
+        return Ok(made);
+    }
+    let what = format!("machine {}", made.name);
+    until_ready(&what, patience, || {
+        let Some(machines) = provider.machines()? else {
+            let message = format!("{what} is being made, and nothing tells when it runs");
+            return Err(Error::new(Code::Configuration, message)
+                .hint("add the command `machines` to the source, or let `restore` wait"));
+        };
+        let found = machines.into_iter().find(|machine| machine.id == made.id);
+        Ok(found.map(|found| (found.state.clone(), found)))
+    })
+}
+
+/// Says what the provider has of a snapshot that a point names.
+pub fn look(provider: &dyn Provider, snapshot: &External) -> Result<Option<Snapshot>> {
+    let found = provider
+        .snapshots()?
+        .into_iter()
+        .find(|s| s.id == snapshot.id);
+    Ok(found)
+}
+
+/// The kinds whose bytes are somewhere else.
+pub fn is_machine(kind: Kind) -> bool {
+    matches!(kind, Kind::Lightsail | Kind::External)
+}

@@ -1,0 +1,80 @@
+//! Snapshots that somebody else keeps, when a point is verified.
+
+use super::Soundness;
+use crate::context::Context;
+use crate::machines::{Keepers, Named};
+use crate::name::Name;
+use crate::point::External;
+use crate::source::machine::{Snapshot, State};
+use serde::Serialize;
+
+/// A snapshot that somebody else keeps. Its bytes are not read.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifiedSnapshot {
+    /// The source.
+    pub source: Name,
+    /// Its name.
+    pub name: String,
+    /// Intact if its keeper says that it is available and of the machine.
+    pub outcome: Soundness,
+    /// True if it was given up by `keep_at_source`; then it counts for nothing.
+    pub released: bool,
+    /// The fault, if there is one.
+    pub detail: Option<String>,
+}
+
+impl VerifiedSnapshot {
+    /// Asks the keeper of a snapshot for it.
+    pub(super) fn of(context: &Context, named: &Named, keepers: &mut Keepers) -> Self {
+        let external = &named.external;
+        let (outcome, detail) = match keepers.of(&context.config, &named.source) {
+            None => (
+                Soundness::Unread,
+                Some("the machine is not configured here".to_owned()),
+            ),
+            Some(Err(error)) => (Soundness::Unread, Some(error.with_hint())),
+            Some(Ok(all)) => match all.iter().find(|snapshot| snapshot.id == external.id) {
+                None => (
+                    Soundness::Missing,
+                    Some("it is not there any more".to_owned()),
+                ),
+                Some(snapshot) => judge(snapshot, external),
+            },
+        };
+        VerifiedSnapshot {
+            source: named.source.clone(),
+            name: external.name.clone(),
+            released: outcome == Soundness::Missing && !named.stays,
+            outcome,
+            detail,
+        }
+    }
+}
+
+/// Compares what a keeper says of a snapshot with what it said when it was taken.
+fn judge(snapshot: &Snapshot, external: &External) -> (Soundness, Option<String>) {
+    let differs = |what: &str, was: &str, is: &str| {
+        let text = format!("its {what} was {was}, and is {is} now");
+        (Soundness::Damaged, Some(text))
+    };
+    match &snapshot.state {
+        State::Pending => {
+            return (
+                Soundness::Unread,
+                Some("it is not available now".to_owned()),
+            );
+        }
+        State::Broken(why) => return (Soundness::Damaged, Some(why.clone())),
+        State::Ready => {}
+    }
+    match &snapshot.machine {
+        Some(machine) if *machine != external.machine => {
+            return differs("machine", &external.machine, machine);
+        }
+        _ => {}
+    }
+    match (external.created, snapshot.created) {
+        (Some(was), Some(is)) if was != is => differs("time", &was.to_string(), &is.to_string()),
+        _ => (Soundness::Intact, None),
+    }
+}
