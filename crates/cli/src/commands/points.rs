@@ -8,7 +8,7 @@ use lifeboat_core::catalog::memory::Forgotten;
 use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
 use lifeboat_core::name::Name;
-use lifeboat_core::point::Selector;
+use lifeboat_core::point::{External, Selector};
 use lifeboat_core::points::{self, ListedPoint, Listing, Options, Problem, Shown, Standing};
 use lifeboat_core::restore::summarize;
 use lifeboat_core::wrong_clock;
@@ -194,6 +194,21 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// A snapshot that somebody else keeps, in a line.
+fn snapshot(external: &External) -> String {
+    let mut text = format!("snapshot {} of {}", external.name, external.machine);
+    if let Some(region) = &external.region {
+        text += &format!(" in {region}");
+    }
+    if let Some(bytes) = external.bytes {
+        text += &format!(", {}", output::bytes(bytes));
+    }
+    if let Some(created) = external.created {
+        text += &format!(", taken {created}");
+    }
+    text
+}
+
 fn tell_point(out: &Printer, shown: &Shown) {
     let manifest = &shown.manifest;
     let point = &manifest.point;
@@ -212,6 +227,11 @@ fn tell_point(out: &Printer, shown: &Shown) {
         out.line(format!("  reason: {reason}"));
     }
     out.line(format!("  signed by {}", manifest.signer));
+    for source in &manifest.sources {
+        if let Some(external) = &source.external {
+            out.line(format!("  {}: {}", source.name, snapshot(external)));
+        }
+    }
     let tried = shown.proof.proof_tried;
     let tried =
         tried.map(|tried| format!("; tried again {}: {}", tried.at, tried.outcome.as_str()));

@@ -2,9 +2,14 @@
 
 use crate::support::{App, HEAD};
 use lifeboat_testkit::lightsail::{Fault, Lightsail};
+use std::collections::BTreeSet;
 
 const REGION: &str = "us-east-1";
 const SNAPSHOTS: &str = "snapshots";
+/// Where a machine's own web server listens: machines of these tests are this host.
+fn port() -> u16 {
+    20_000 + u16::try_from(std::process::id() % 20_000).unwrap()
+}
 
 /// An application with files and an instance in one plan.
 fn application(server: &Lightsail, more: &str) -> App {
@@ -37,8 +42,13 @@ keep = {{ last = 10 }}
 
 [drill.weekly]
 plans = ["daily"]
-checks = [{{ command = ["sh", "-c", "test -n $LIFEBOAT_ADDRESS_MACHINE"] }}]
-"#
+checks = [
+  {{ command = ["sh", "-c", "test $LIFEBOAT_ADDRESS_MACHINE = 127.0.0.1"] }},
+  {{ tcp = "machine", port = {port} }},
+  {{ http = "http://{{machine}}:{port}/", contains = "Directory listing" }},
+]
+"#,
+        port = port()
     ));
     app.env("AWS_ENDPOINT_URL", server.endpoint());
     app.env("KEY", &server.access_key);
@@ -51,6 +61,8 @@ fn lightsail() -> Lightsail {
     let server = Lightsail::start();
     server.make_instance(REGION, "web");
     server.delay(0.3, 0.3);
+    let port = port().to_string();
+    server.boot(&["python3", "-m", "http.server", &port, "--bind", "127.0.0.1"]);
     server
 }
 
@@ -68,7 +80,6 @@ fn snapshots_of_an_instance_are_taken_verified_drilled_and_pruned() {
     let shown = app.json(&["show", &points[3]]).to_string();
     assert!(shown.contains("InstanceSnapshot/"), "{shown}");
 
-    // Of another instance, and by hand: neither is named by a point.
     server.make_instance(REGION, "other");
     app.ok(&["prune"])
         .says(&["2 snapshots of plan daily kept where they are, 2 deleted"]);
@@ -88,11 +99,49 @@ fn snapshots_of_an_instance_are_taken_verified_drilled_and_pruned() {
         .find(|call| call.operation == "PutInstancePublicPorts");
     let closed = closed.expect("the machine is closed to others");
     assert_eq!(closed.parameters["portInfos"], serde_json::json!([]));
-    assert!(server.log().is_empty(), "{}", server.log());
+    let log = server.log();
+    assert!(
+        !log.contains("Traceback") && !log.contains("does not fit"),
+        "{log}"
+    );
 
     server.forget(REGION, server.names(REGION, SNAPSHOTS).last().unwrap());
     app.exits(4, &["verify"])
         .says(&["missing: it is not there any more"]);
+}
+
+/// Each operation that was called since it was last asked, as a policy names it.
+fn actions(server: &Lightsail) -> BTreeSet<String> {
+    let calls = server.calls().into_iter();
+    calls
+        .map(|call| format!("lightsail:{}", call.operation))
+        .collect()
+}
+
+#[test]
+fn no_call_is_made_that_the_policy_does_not_allow() {
+    let server = lightsail();
+    let app = application(&server, "keep_at_source = { last = 1 }");
+    app.backup();
+    for (role, code, job) in [
+        ("backup", 0, &["backup"][..]),
+        ("prune", 0, &["prune"]),
+        ("drill", 4, &["drill", "weekly"]),
+    ] {
+        server.calls();
+        app.exits(code, job);
+        let made = actions(&server);
+        let policy = app.json(&["policy", "--role", role]);
+        let allowed = policy["Statement"][0]["Action"].as_array().unwrap();
+        let mut allowed: BTreeSet<String> = allowed
+            .iter()
+            .map(|action| action.as_str().unwrap().to_owned())
+            .collect();
+        // What is made has tags from its beginning, which takes no call.
+        allowed.remove("lightsail:TagResource");
+        assert_eq!(made, allowed, "{role}");
+        assert_eq!(policy["Statement"][0]["Resource"], serde_json::json!(["*"]));
+    }
 }
 
 #[test]

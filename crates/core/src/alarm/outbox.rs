@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Outgoing};
 use crate::error::{Code, Error, Result};
 use crate::history;
 use crate::name::Name;
-use crate::notify::Message;
+use crate::notify::{Event, Message};
 use crate::sqlite::{self, is_damage};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, TransactionBehavior, params};
@@ -210,6 +210,10 @@ impl Outbox {
     }
 
     fn add(&self, c: &Connection, out: &Outgoing, now: Timestamp) -> rusqlite::Result<()> {
+        // A channel that was away hears of an alarm once when it is back, and not of each day.
+        if out.message.event == Event::Repeated && self.waits(c, &out.channel, &out.message)? {
+            return Ok(());
+        }
         let unfit = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
         let body = serde_json::to_string(&out.message).map_err(unfit)?;
         let insert = "INSERT INTO message (app, environment, channel, body, created, attempts, due)
@@ -223,6 +227,18 @@ impl Outbox {
             now.as_second()
         ];
         c.execute(insert, values).map(drop)
+    }
+
+    /// Whether a message about the same alarm waits for the channel.
+    fn waits(&self, c: &Connection, channel: &Name, message: &Message) -> rusqlite::Result<bool> {
+        let select = "SELECT sequence, channel, body, attempts FROM message
+            WHERE ended IS NULL AND app = ?1 AND environment = ?2 AND channel = ?3";
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let mut prepared = c.prepare_cached(select)?;
+        let rows = prepared.query_map(params![app, environment, channel.as_str()], waiting)?;
+        let rows: Vec<Option<Waiting>> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut waiting = rows.into_iter().flatten();
+        Ok(waiting.any(|waiting| waiting.message.alarm == message.alarm))
     }
 
     /// Gives up what is too old or too much, and forgets what ended long ago.
@@ -271,9 +287,12 @@ impl Outbox {
         }
         let mut ledger = self.read_ledger(c)?;
         let update = format!("UPDATE message SET ended = ?1, error = {why} WHERE sequence = ?2");
-        for (sequence, waiting) in rows {
+        for (sequence, _) in &rows {
             c.execute(&update, params![now.as_second(), sequence])?;
-            if let Some(waiting) = waiting {
+        }
+        for waiting in rows.into_iter().filter_map(|(_, waiting)| waiting) {
+            // A later one tells it.
+            if !self.waits(c, &waiting.channel, &waiting.message)? {
                 ledger.untell(&waiting.channel, &waiting.message);
             }
         }

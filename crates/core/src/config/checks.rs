@@ -2,10 +2,12 @@
 
 use super::text;
 use crate::expect::{Expect, Percent};
+use crate::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One check of a restored application: give exactly one of `sql`, `file`, `command`, `live`.
+/// One check of a restored application: give exactly one of `sql`, `file`, `command`, `live`, `http`,
+/// `tcp`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckConfig {
@@ -20,7 +22,7 @@ pub struct CheckConfig {
     pub file: Option<String>,
     /// Path in it: absolute as on the host, or relative to the parent of one of its `paths`.
     pub path: Option<String>,
-    /// Text that the file must contain; without it, the file must be there.
+    /// Text that the file, or the answer to `http`, must contain; without it, the file must be there.
     pub contains: Option<String>,
     /// A command that must exit 0. `LIFEBOAT_RESTORED` names the directory that holds a directory
     /// per source that is restored as files; `LIFEBOAT_PATH_<SOURCE>` is the directory of its files,
@@ -32,8 +34,23 @@ pub struct CheckConfig {
     /// Largest difference of row counts, as a percentage of the larger one; `5%` when absent.
     #[schemars(with = "Option<text::Tolerance>")]
     pub tolerance: Option<String>,
+    /// URL that a web server must answer: of a restored machine in a drill, as
+    /// `http://{SOURCE}/login`; of the live application after a restore.
+    pub http: Option<String>,
+    /// Status of that answer; 200 when absent.
+    pub status: Option<u16>,
+    /// Name of a machine source, of which a TCP port must take connections.
+    pub tcp: Option<String>,
+    /// That port.
+    pub port: Option<u16>,
+    /// Time for `http` and `tcp` to succeed; `1m` when absent.
+    pub within: Option<Span>,
 }
 
+/// Time for what has just started to answer, where none is given.
+const WITHIN_DEFAULT: Span = Span { seconds: 60 };
+/// Status of a page that is there.
+const STATUS_DEFAULT: u16 = 200;
 /// Largest difference of row counts where no tolerance is given.
 const TOLERANCE_DEFAULT: &str = "5%";
 
@@ -67,15 +84,39 @@ pub enum Check {
         /// Largest difference of row counts.
         tolerance: Percent,
     },
+    /// A question to a web server.
+    Http {
+        /// The URL, with `{SOURCE}` for the address of that machine.
+        url: String,
+        /// That source.
+        machine: Option<String>,
+        /// The status it must answer with.
+        status: u16,
+        /// Text that the answer must contain.
+        contains: Option<String>,
+        /// The time for it.
+        within: Span,
+    },
+    /// A connection to a machine.
+    Tcp {
+        /// Name of the source.
+        source: String,
+        /// The port.
+        port: u16,
+        /// The time for it.
+        within: Span,
+    },
 }
 
 impl Check {
     /// Name of the source that is checked.
     pub fn source(&self) -> Option<&str> {
         match self {
-            Check::Sql { source, .. } | Check::File { source, .. } | Check::Live { source, .. } => {
-                Some(source)
-            }
+            Check::Sql { source, .. }
+            | Check::File { source, .. }
+            | Check::Live { source, .. }
+            | Check::Tcp { source, .. } => Some(source),
+            Check::Http { machine, .. } => machine.as_deref(),
             Check::Command(_) => None,
         }
     }
@@ -90,6 +131,8 @@ impl CheckConfig {
             ("file", self.file.is_some()),
             ("command", self.command.is_some()),
             ("live", self.live.is_some()),
+            ("http", self.http.is_some()),
+            ("tcp", self.tcp.is_some()),
         ];
         let given: Vec<_> = kinds
             .iter()
@@ -98,7 +141,7 @@ impl CheckConfig {
             .collect();
         let [kind] = given.as_slice() else {
             return Err(match given.is_empty() {
-                true => "a check needs one of sql, file, command and live".into(),
+                true => "a check needs one of sql, file, command, live, http and tcp".into(),
                 false => format!("a check is only one of {}", given.join(" and ")),
             });
         };
@@ -129,6 +172,26 @@ impl CheckConfig {
                 _ => Err("a command check needs a program".into()),
             };
         }
+        let within = self.within.unwrap_or(WITHIN_DEFAULT);
+        if let Some(url) = &self.http {
+            return Ok(Check::Http {
+                machine: machine_of(url)?,
+                url: url.clone(),
+                status: self.status.unwrap_or(STATUS_DEFAULT),
+                contains: self.contains.clone(),
+                within,
+            });
+        }
+        if let Some(source) = &self.tcp {
+            return Ok(Check::Tcp {
+                source: source.clone(),
+                port: self
+                    .port
+                    .filter(|port| *port > 0)
+                    .ok_or("a tcp check needs a port")?,
+                within,
+            });
+        }
         let tolerance = self.tolerance.as_deref().unwrap_or(TOLERANCE_DEFAULT);
         Ok(Check::Live {
             source: self.live.clone().unwrap_or_default(),
@@ -138,18 +201,39 @@ impl CheckConfig {
 
     /// Refuses keys of other checks: `contains` beside `sql` makes no sense.
     fn refuse_keys_of_others(&self, kind: &str) -> Result<(), String> {
-        let keys = [
-            ("query", "sql", self.query.is_some()),
-            ("expect", "sql", self.expect.is_some()),
-            ("path", "file", self.path.is_some()),
-            ("contains", "file", self.contains.is_some()),
-            ("tolerance", "live", self.tolerance.is_some()),
+        let keys: [(&str, &[&str], bool); 8] = [
+            ("query", &["sql"], self.query.is_some()),
+            ("expect", &["sql"], self.expect.is_some()),
+            ("path", &["file"], self.path.is_some()),
+            ("contains", &["file", "http"], self.contains.is_some()),
+            ("tolerance", &["live"], self.tolerance.is_some()),
+            ("status", &["http"], self.status.is_some()),
+            ("port", &["tcp"], self.port.is_some()),
+            ("within", &["http", "tcp"], self.within.is_some()),
         ];
-        match keys.iter().find(|(_, of, given)| *given && *of != kind) {
+        match keys
+            .iter()
+            .find(|(_, of, given)| *given && !of.contains(&kind))
+        {
             Some((key, of, _)) => Err(format!(
-                "{key} belongs to a {of} check, not to a {kind} check"
+                "{key} belongs to a {} check, not to a {kind} check",
+                of.join(" or ")
             )),
             None => Ok(()),
         }
+    }
+}
+
+/// The source that a URL names in braces.
+fn machine_of(url: &str) -> Result<Option<String>, String> {
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(format!("{url:?} begins with neither http:// nor https://"));
+    }
+    let Some((_, rest)) = url.split_once('{') else {
+        return Ok(None);
+    };
+    match rest.split_once('}') {
+        Some((name, rest)) if !name.is_empty() && !rest.contains('{') => Ok(Some(name.to_owned())),
+        _ => Err(format!("{url:?} names no source in its braces")),
     }
 }

@@ -8,9 +8,6 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
         ("SourceConfig", "via" | "ssh") => {
             "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]"
         }
-        ("CheckConfig", "http" | "status") => {
-            "use { command = [\"curl\", \"--fail\", \"--silent\", \"--output\", \"/dev/null\", \"URL\"] }"
-        }
         _ => return None,
     })
 }

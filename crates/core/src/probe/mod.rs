@@ -1,4 +1,4 @@
-//! Probes of a restored source: a value, a file, a command, row counts.
+//! Probes of a restored source: a value, a file, a command, row counts, an answer on the network.
 //!
 //! Every probe ends in a [`CheckResult`] that says what was expected and what was observed. A probe
 //! that could not be made is `unknown`, never `passed`. Nothing here restores, compares with a
@@ -6,9 +6,11 @@
 //! answer.
 
 mod file;
+mod reach;
 mod result;
 
 pub use file::check_file;
+pub use reach::{Page, check_http, check_tcp};
 pub use result::{CheckOutcome, CheckResult, DIFFERENCES_SHOWN, Observed, SEALED, Subject};
 
 use crate::config::CheckConfig;
@@ -30,6 +32,8 @@ pub fn subject_of(check: &CheckConfig) -> Subject {
         .or_else(|| source("file", &check.file))
         .or_else(|| check.command.is_some().then(|| Subject::word("command")))
         .or_else(|| source("live", &check.live))
+        .or_else(|| source("tcp", &check.tcp))
+        .or_else(|| check.http.is_some().then(|| Subject::word("http")))
         .unwrap_or_else(|| Subject::word("nothing"))
 }
 
@@ -57,6 +61,14 @@ pub fn name_of(check: &CheckConfig) -> String {
         CheckConfig {
             live: Some(source), ..
         } => format!("live {source}"),
+        CheckConfig {
+            tcp: Some(source),
+            port,
+            ..
+        } => format!("tcp {source}: port {}", port.unwrap_or_default()),
+        CheckConfig {
+            http: Some(url), ..
+        } => format!("http: {url}"),
         _ => "nothing".into(),
     }
 }

@@ -11,7 +11,7 @@ use crate::fingerprint::{Difference, Fingerprint, Proof};
 use crate::kind::Kind;
 use crate::name::Name;
 use crate::point::DetailsArtifact;
-use crate::probe::{self, CheckOutcome, CheckResult, Subject, name_of, subject_of};
+use crate::probe::{self, CheckOutcome, CheckResult, Page, Subject, name_of, subject_of};
 use crate::secret::Secret;
 use crate::source::{self, Live, Placed, postgres};
 use crate::sqlite;
@@ -68,6 +68,27 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
         } => checked.file(&source, &path, contains.as_deref()),
         Check::Command(command) => Ok(checked.command(&command)),
         Check::Live { source, tolerance } => checked.live(name.clone(), &source, tolerance),
+        Check::Http {
+            url,
+            machine,
+            status,
+            contains,
+            within,
+        } => checked.at(&url, machine.as_deref()).map(|url| {
+            let page = Page {
+                url: &url,
+                status,
+                contains: contains.as_deref(),
+            };
+            probe::check_http(name.clone(), &page, within)
+        }),
+        Check::Tcp {
+            source,
+            port,
+            within,
+        } => checked
+            .address(&source)
+            .map(|host| probe::check_tcp(name.clone(), &host, port, within)),
     });
     let unasked = |e: Error| {
         let error = cancel::explain(e);
@@ -145,7 +166,9 @@ pub fn can_be_asked(checks: &[CheckConfig], wanted: &[Name]) -> Result<()> {
 impl<'a> Checked<'a> {
     /// What a check needs and does not have, for a reason that is a result of its own.
     fn lacks(&self, check: &CheckConfig) -> Option<String> {
-        if let Some(source) = check.sql.as_ref().or(check.file.as_ref()) {
+        let parsed = check.parsed().ok();
+        let asked = parsed.as_ref().and_then(Check::source);
+        if let Some(source) = asked.filter(|_| check.live.is_none()) {
             let missing = self.source(source).is_err();
             return missing.then(|| format!("source {source} was not brought back"));
         }
@@ -153,6 +176,29 @@ impl<'a> Checked<'a> {
         let kind = self.context.config.source.get(source.as_str())?.kind.kind();
         let missing = self.captured(source, kind).is_none();
         missing.then(|| format!("what was captured of source {source} cannot be read"))
+    }
+
+    /// Where a machine answers.
+    fn address(&self, source: &str) -> Result<String> {
+        let address = match &self.source(source)?.placed {
+            Placed::Machine(machine) => machine.address.clone(),
+            _ => None,
+        };
+        address.ok_or_else(|| {
+            let message = format!("it is not known where the machine of source {source} answers");
+            Error::new(Code::Target, message)
+        })
+    }
+
+    /// A URL with the address of the machine that it names.
+    fn at(&self, url: &str, machine: Option<&str>) -> Result<String> {
+        match machine {
+            Some(source) => {
+                let name = format!("{{{source}}}");
+                Ok(url.replace(&name, &self.address(source)?))
+            }
+            None => Ok(url.to_owned()),
+        }
     }
 
     fn source(&self, name: &str) -> Result<&'a Restored> {

@@ -7,6 +7,7 @@ use crate::alarm::ledger::Told;
 use crate::alarm::outbox::*;
 use crate::alarm::tests::{alarm, outgoing};
 use crate::name::Name;
+use crate::notify::Event;
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -161,6 +162,40 @@ fn told_is_what_the_channel_took_and_what_is_given_up_is_told_anew() {
     let empty = |ledger: &Ledger| (ledger.clone(), vec![outgoing("mail", "other-1")]);
     it.outbox.step(later(4 * 86_400), empty).unwrap();
     assert_eq!(told(&it.outbox), None);
+}
+
+#[test]
+fn a_channel_that_was_away_hears_of_an_alarm_once() {
+    let it = new();
+    told_of(&it.outbox, "1");
+    let again = |id: &str| {
+        let mut out = outgoing("ops", &format!("{}-{id}", alarm().id));
+        out.message.event = Event::Repeated;
+        out
+    };
+    let repeat = |id: &str, at| {
+        let step = |ledger: &Ledger| (ledger.clone(), vec![again(id)]);
+        it.outbox.step(at, step).unwrap();
+    };
+    repeat("2", later(86_400));
+    let waiting = only(&it.outbox, later(86_400));
+    assert!(waiting.message.id.ends_with("-1"), "{}", waiting.message.id);
+    // What becomes graver is told all the same, and is what it hears once the first is given up.
+    let graver = format!("{}-3", alarm().id);
+    tell(&it.outbox, "ops", &graver, later(2 * 86_400));
+    let day = 86_400;
+    repeat("4", later(3 * day + 60));
+    assert_eq!(ids(&it.outbox, later(3 * day + 60)), [graver]);
+    assert!(
+        told(&it.outbox).is_some(),
+        "it is not told anew beside that"
+    );
+    let waiting = only(&it.outbox, later(3 * day + 60));
+    it.outbox
+        .note(&waiting, &Attempt::Delivered, later(3 * day + 60))
+        .unwrap();
+    repeat("5", later(4 * day));
+    assert!(ids(&it.outbox, later(4 * day))[0].ends_with("-5"));
 }
 
 #[test]

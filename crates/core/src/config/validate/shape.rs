@@ -575,7 +575,7 @@ pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
             .flat_map(|(_, plan)| &plan.sources)
             .filter_map(|name| Some((name.clone(), &config.source.get(name)?.kind)))
             .collect();
-        checks(&subject, &drill.checks, &scope, issues);
+        checks(&subject, Target::Restored, &drill.checks, &scope, issues);
     }
 }
 
@@ -588,7 +588,13 @@ pub(super) fn restore(config: &Config, issues: &mut Vec<Issue>) {
     let scope = sources
         .map(|(name, source)| (name.clone(), &source.kind))
         .collect();
-    checks("restore", &config.restore.checks, &scope, issues);
+    checks(
+        "restore",
+        Target::Live,
+        &config.restore.checks,
+        &scope,
+        issues,
+    );
     for (index, check) in config.restore.checks.iter().enumerate() {
         if check.live.is_some() {
             let message = "a live check after a live restore compares a database with itself";
@@ -598,9 +604,40 @@ pub(super) fn restore(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
+/// What checks are asked of.
+#[derive(Clone, Copy)]
+enum Target {
+    /// Throwaway targets.
+    Restored,
+    /// The live application.
+    Live,
+}
+
+/// What is wrong with a check of the network: it asks something else than what was restored.
+fn misses(subject: &str, at: &str, target: Target, check: &Check) -> Option<Issue> {
+    match (check, target) {
+        (Check::Http { machine: None, .. }, Target::Restored) => {
+            let issue = Issue::refused(subject, at, "it asks nothing that was restored");
+            Some(issue.hint("name the machine in braces: http = \"http://{machine}/\""))
+        }
+        (
+            Check::Http {
+                machine: Some(_), ..
+            }
+            | Check::Tcp { .. },
+            Target::Live,
+        ) => {
+            let issue = Issue::refused(subject, at, "a machine is not restored live");
+            Some(issue.hint("write the URL that users have: http = \"https://www.example.org/\""))
+        }
+        _ => None,
+    }
+}
+
 /// Requires each check to be of one kind, about a source of the right kind that is in `scope`.
 fn checks(
     subject: &str,
+    target: Target,
     checks: &[CheckConfig],
     scope: &BTreeMap<Name, &SourceKind>,
     issues: &mut Vec<Issue>,
@@ -614,6 +651,10 @@ fn checks(
                 continue;
             }
         };
+        if let Some(issue) = misses(subject, &at, target, &check) {
+            issues.push(issue);
+            continue;
+        }
         let Some(source) = check.source() else {
             continue;
         };
@@ -630,6 +671,10 @@ fn checks(
         );
         let (fits, wanted) = match check {
             Check::File { .. } => (matches!(kind, SourceKind::Files(_)), "a files source"),
+            Check::Http { .. } | Check::Tcp { .. } => (
+                matches!(kind, SourceKind::Lightsail(_) | SourceKind::External(_)),
+                "a machine",
+            ),
             _ => (database, "a database"),
         };
         if !fits {

@@ -314,51 +314,81 @@ fn a_contradiction_is_reported_at_its_place() {
     );
 }
 
+/// Checks, and what is wrong with each.
+const WRONG_CHECKS: &[(&str, &str)] = &[
+    (
+        "{}",
+        "a check needs one of sql, file, command, live, http and tcp",
+    ),
+    (
+        "{ sql = \"db\", file = \"files\" }",
+        "a check is only one of sql and file",
+    ),
+    ("{ sql = \"db\" }", "a sql check needs a query"),
+    (
+        "{ sql = \"db\", query = \"q\" }",
+        "a sql check needs expect",
+    ),
+    (
+        "{ sql = \"db\", query = \"q\", expect = \"same\", path = \"x\" }",
+        "path belongs to a file check, not to a sql check",
+    ),
+    (
+        "{ sql = \"files\", query = \"q\", expect = \"same\" }",
+        "source \"files\" is of kind \"files\", not a database",
+    ),
+    (
+        "{ sql = \"dd\", query = \"q\", expect = \"same\" }",
+        "there is no source \"dd\"",
+    ),
+    ("{ file = \"files\" }", "a file check needs a path"),
+    (
+        "{ file = \"files\", path = \"a/../b\" }",
+        "the path \"a/../b\" goes up with ..",
+    ),
+    (
+        "{ file = \"db\", path = \"a\" }",
+        "source \"db\" is of kind \"sqlite\", not a files source",
+    ),
+    ("{ command = [] }", "a command check needs a program"),
+    ("{ tcp = \"files\" }", "a tcp check needs a port"),
+    (
+        "{ tcp = \"files\", port = 22 }",
+        "source \"files\" is of kind \"files\", not a machine",
+    ),
+    (
+        "{ http = \"http://{db}/\" }",
+        "source \"db\" is of kind \"sqlite\", not a machine",
+    ),
+    (
+        "{ http = \"http://www.example.org/\" }",
+        "it asks nothing that was restored",
+    ),
+    (
+        "{ http = \"www.example.org\" }",
+        "\"www.example.org\" begins with neither http:// nor https://",
+    ),
+    (
+        "{ tcp = \"files\", port = 22, status = 200 }",
+        "status belongs to a http check, not to a tcp check",
+    ),
+    (
+        "{ sql = \"db\", query = \"q\", expect = \"same\", contains = \"x\" }",
+        "contains belongs to a file or http check, not to a sql check",
+    ),
+    (
+        "{ live = \"files\" }",
+        "source \"files\" is of kind \"files\", not a database",
+    ),
+    (
+        "{ live = \"db\", expect = \"> 0\" }",
+        "expect belongs to a sql check, not to a live check",
+    ),
+];
+
 #[test]
 fn a_check_is_one_thing_and_asks_what_can_answer() {
-    let table = [
-        ("{}", "a check needs one of sql, file, command and live"),
-        (
-            "{ sql = \"db\", file = \"files\" }",
-            "a check is only one of sql and file",
-        ),
-        ("{ sql = \"db\" }", "a sql check needs a query"),
-        (
-            "{ sql = \"db\", query = \"q\" }",
-            "a sql check needs expect",
-        ),
-        (
-            "{ sql = \"db\", query = \"q\", expect = \"same\", path = \"x\" }",
-            "path belongs to a file check, not to a sql check",
-        ),
-        (
-            "{ sql = \"files\", query = \"q\", expect = \"same\" }",
-            "source \"files\" is of kind \"files\", not a database",
-        ),
-        (
-            "{ sql = \"dd\", query = \"q\", expect = \"same\" }",
-            "there is no source \"dd\"",
-        ),
-        ("{ file = \"files\" }", "a file check needs a path"),
-        (
-            "{ file = \"files\", path = \"a/../b\" }",
-            "the path \"a/../b\" goes up with ..",
-        ),
-        (
-            "{ file = \"db\", path = \"a\" }",
-            "source \"db\" is of kind \"sqlite\", not a files source",
-        ),
-        ("{ command = [] }", "a command check needs a program"),
-        (
-            "{ live = \"files\" }",
-            "source \"files\" is of kind \"files\", not a database",
-        ),
-        (
-            "{ live = \"db\", expect = \"> 0\" }",
-            "expect belongs to a sql check, not to a live check",
-        ),
-    ];
-    for (check, message) in table {
+    for (check, message) in WRONG_CHECKS {
         let (told, _) = refused(&format!(
             "{}[drill.d]\nplans = [\"p\"]\nchecks = [{check}]\n",
             base()
