@@ -183,12 +183,20 @@ impl Ledger {
         true
     }
 
-    /// Notes that a message was given up: its channel is told of the alarm anew.
+    /// Notes that a message was given up: its channel is told of the alarm anew, or again if it took what
+    /// this one repeats.
     pub(super) fn untell(&mut self, channel: &Name, message: &Message) {
-        if let Some(alarm) = self.of_message(message) {
-            alarm.told.remove(channel);
-            alarm.escalated.retain(|(_, _, to)| to != channel);
+        let Some(alarm) = self.of_message(message) else {
+            return;
+        };
+        let told = alarm.told.get_mut(channel);
+        let told = told.filter(|_| message.event == Event::Repeated);
+        if let Some((told, taken)) = told.and_then(|told| told.delivered.map(|at| (told, at))) {
+            told.at = taken;
+            return;
         }
+        alarm.told.remove(channel);
+        alarm.escalated.retain(|(_, _, to)| to != channel);
     }
 }
 

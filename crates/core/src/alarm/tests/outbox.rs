@@ -199,6 +199,25 @@ fn a_channel_that_was_away_hears_of_an_alarm_once() {
 }
 
 #[test]
+fn a_reminder_that_is_given_up_takes_nothing_back() {
+    let it = new();
+    told_of(&it.outbox, "1");
+    let waiting = only(&it.outbox, now());
+    it.outbox
+        .note(&waiting, &Attempt::Delivered, later(5))
+        .unwrap();
+    let step = |ledger: &Ledger| {
+        let mut out = outgoing("ops", &format!("{}-2", alarm().id));
+        out.message.event = Event::Repeated;
+        (ledger.clone(), vec![out])
+    };
+    it.outbox.step(later(86_400), step).unwrap();
+    it.outbox.drop_channel(&name("ops"), later(90_000)).unwrap();
+    // It is due again, and not new.
+    assert_eq!(told(&it.outbox).unwrap().at, later(5));
+}
+
+#[test]
 fn a_clock_that_is_set_back_holds_up_nothing() {
     let it = new();
     tell(&it.outbox, "ops", "a-1", later(7200));
