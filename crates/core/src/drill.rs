@@ -179,6 +179,12 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         .map(|(point, _)| status::current_at(&checks, point).as_second());
     let oldest = times.min();
     let outcome = rehearsal.verdict();
+    if rehearsal.uncompared {
+        // Then it is not known of the others either.
+        for point in &mut rehearsal.proved {
+            point.uncompared.clear();
+        }
+    }
     let rto = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     let seconds = |span: Option<Span>| span.map(|s| s.seconds);
     let draft = Record {
@@ -293,6 +299,11 @@ fn quarantine(context: &Context) -> Result<Quarantine> {
         clock.now(),
         clock.random(),
     ))
+}
+
+/// Whether it is a machine that came back, and was not compared.
+fn is_uncompared_machine(restored: &Restored) -> bool {
+    machine::is_machine(restored.kind) && restored.differences.is_none()
 }
 
 /// A drill in progress.
@@ -437,6 +448,11 @@ impl Rehearsal<'_> {
                 .filter(|name| !sources.contains(name))
                 .cloned()
                 .collect(),
+            uncompared: all
+                .iter()
+                .filter(|restored| is_uncompared_machine(restored))
+                .map(|restored| restored.source.clone())
+                .collect(),
             sources,
         });
         all
@@ -455,6 +471,7 @@ impl Rehearsal<'_> {
             manifest_sha256: None,
             sources: vec![],
             left_out: vec![],
+            uncompared: vec![],
         });
     }
 
@@ -489,16 +506,26 @@ impl Rehearsal<'_> {
                 self.checks
                     .push(checks::content(source, &restored.summary, differences))
             }
+            None if is_uncompared_machine(restored) => self.limits.push(format!(
+                "source {}: the machine came back and runs, and its content was compared with nothing",
+                restored.source
+            )),
             None => self.uncompared = true,
         }
+    }
+
+    /// Whether a machine came back, which is never compared.
+    fn has_machines(&self) -> bool {
+        self.proved.iter().any(|point| !point.uncompared.is_empty())
     }
 
     fn verdict(&self) -> Verdict {
         let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
         Verdict::of(Facts {
-            failed: any(CheckOutcome::Failed) || self.checks.is_empty() && !self.uncompared,
+            failed: any(CheckOutcome::Failed)
+                || self.checks.is_empty() && !self.uncompared && !self.has_machines(),
             lacking: any(CheckOutcome::Unknown),
-            uncompared: self.uncompared,
+            uncompared: self.uncompared || self.has_machines(),
             interrupted: cancel::requested(),
         })
     }

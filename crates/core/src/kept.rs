@@ -59,7 +59,7 @@ impl Proofs {
             for point in &record.points {
                 let copy = (point.point.clone(), point.store.clone());
                 match record.outcome {
-                    Verdict::Verified => {
+                    _ if record.is_whole() => {
                         proofs.refuted.retain(|(id, store)| {
                             *id != point.point || (store.is_some() && *store != point.store)
                         });
@@ -69,7 +69,10 @@ impl Proofs {
                         }
                     }
                     Verdict::Failed => drop(proofs.refuted.insert(copy)),
-                    Verdict::Restored | Verdict::Unverifiable | Verdict::Interrupted => {}
+                    Verdict::Verified
+                    | Verdict::Restored
+                    | Verdict::Unverifiable
+                    | Verdict::Interrupted => {}
                 }
             }
         }

@@ -126,11 +126,13 @@ impl Debian {
         }
     }
 
-    /// A program of this machine in the mounts, whose root is not changed; not started.
+    /// A program of this machine in the mounts, with the root of this process, which may be no root of
+    /// mounts; not started.
     fn beside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
+            .arg(format!("--target={}", self.holder.id()))
+            .args(["--mount", "--root"])
             .arg(program)
             .stdin(Stdio::null());
         command

@@ -322,7 +322,8 @@ pub fn gate(run: &Run<'_>, args: &args::GateArgs) -> Result<Exit> {
 fn show_gate(out: &Printer, gate: &Gate, now: Timestamp) {
     let rows = gate.sources.iter().map(|source: &Covered| {
         let state = match (source.covered, source.age_seconds) {
-            (true, _) => "verified",
+            (true, _) if source.compared => "verified",
+            (true, _) => "restored",
             (false, Some(_)) => "too old",
             (false, None) => "never verified",
         };
@@ -349,6 +350,9 @@ fn show_gate(out: &Printer, gate: &Gate, now: Timestamp) {
         rows,
     );
     out.line(match gate.open {
+        true if gate.sources.iter().any(|source| !source.compared) => {
+            "open: each source was restored recently enough, and compared but for machines"
+        }
         true => "open: each source was restored and compared recently enough",
         false => "closed: drill what is not verified, or too old",
     });

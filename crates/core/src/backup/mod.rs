@@ -302,10 +302,10 @@ impl<'a> Run<'a> {
 
     /// Notes a failure; the first one becomes the error of a failed run.
     fn fail(&mut self, error: Error) {
-        // Where the rest is captured, nobody says it again.
-        let told = match self.plan.sources.len() {
-            1 => error.to_string(),
-            _ => error.with_hint(),
+        // Where the rest is captured, nobody says it again; before a restore it is not what is to be done.
+        let told = match self.plan.sources.len() > 1 && !self.safety {
+            true => error.with_hint(),
+            false => error.to_string(),
         };
         self.context.reporter.warn(&told);
         self.details.errors.push(error.to_string());

@@ -71,6 +71,15 @@ impl Verdict {
         }
     }
 
+    /// Whether everything came back and all of it was compared that can be, where only machines were not.
+    pub(crate) fn is_whole(self, has_machines: bool) -> bool {
+        match self {
+            Verdict::Verified => true,
+            Verdict::Restored => has_machines,
+            Verdict::Unverifiable | Verdict::Interrupted | Verdict::Failed => false,
+        }
+    }
+
     /// Returns the exit code of a drill with this verdict.
     pub fn exit_of_drill(self) -> Exit {
         match self {
@@ -99,6 +108,15 @@ impl Verdict {
             Verdict::Interrupted => "interrupted",
             Verdict::Failed => "failed",
         }
+    }
+}
+
+impl Record {
+    /// Whether everything came back and all of it was compared that can be: all but machines.
+    pub fn is_whole(&self) -> bool {
+        let mut points = self.points.iter();
+        self.outcome
+            .is_whole(points.any(|point| !point.uncompared.is_empty()))
     }
 }
 
@@ -215,6 +233,10 @@ pub struct ProvedPoint {
     /// Sources of the point that were restored neither from it nor from another of these points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<Name>,
+    /// Machines among the sources, where everything else was compared: they came back and answered as the
+    /// checks ask, and their content was compared with nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncompared: Vec<Name>,
 }
 
 /// Reference to the detail of a record.
@@ -290,6 +312,7 @@ pub(crate) fn sample() -> Record {
             manifest_sha256: None,
             sources: vec![name("db")],
             left_out: Vec::new(),
+            uncompared: vec![],
         }],
         started: at("2026-11-20T07:00:00Z"),
         finished: at("2026-11-20T07:00:03Z"),

@@ -231,6 +231,7 @@ pub fn of_backup(report: &backup::Report) -> Ended {
 pub fn of_drill(report: &drill::Report) -> Ended {
     let record = &report.evidence.record;
     let outcome = match record.outcome {
+        _ if record.is_whole() => JobOutcome::Done,
         Verdict::Verified => JobOutcome::Done,
         // It was restored, and nobody can tell whether it is the same.
         Verdict::Restored | Verdict::Failed => JobOutcome::NotProved,

@@ -69,7 +69,7 @@ pub(super) fn prune(
             error: None,
         };
         let done = is_known(context, survey, unread)
-            .and_then(|()| delete(context, options, source, &own, &mut pruned));
+            .and_then(|()| delete(context, options, survey, &own, &mut pruned));
         if let Err(error) = done {
             let message = format!("source {source}: {}", error.message);
             pruned.error = Some(Error { message, ..error });
@@ -84,18 +84,21 @@ pub(super) fn prune(
 fn delete(
     context: &Context,
     options: &Options,
-    source: &Name,
+    survey: &Survey,
     named: &[&Named],
     pruned: &mut MachinePruned,
 ) -> Result<()> {
-    let Some((provider, _)) = machines::provider(&context.config, source) else {
+    let Some((provider, _)) = machines::provider(&context.config, &pruned.source) else {
         return Ok(());
     };
     let there = provider.snapshots()?;
-    let known: BTreeSet<&str> = named
+    // Also those of other plans, and of signers who are not believed.
+    let all = survey
+        .copies
         .iter()
-        .map(|named| named.external.id.as_str())
-        .collect();
+        .flat_map(|(_, copy)| &copy.manifest.sources);
+    let known = all.filter_map(|source| Some(source.external.as_ref()?.id.as_str()));
+    let known: BTreeSet<&str> = known.collect();
     pruned.others = there
         .iter()
         .filter(|s| !known.contains(s.id.as_str()))

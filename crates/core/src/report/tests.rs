@@ -153,6 +153,7 @@ fn week() -> (Facts, Record) {
             manifest_sha256: None,
             sources: vec![name("db")],
             left_out: Vec::new(),
+            uncompared: Vec::new(),
         }],
         ..evidence::sample()
     };
@@ -165,6 +166,7 @@ fn week() -> (Facts, Record) {
         rto_seconds: record.rto_seconds,
         plans: vec![name("daily")],
         sources: vec![(name("daily"), name("db"))],
+        uncompared: vec![],
     }];
     (facts, record)
 }

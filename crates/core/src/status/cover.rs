@@ -2,7 +2,6 @@
 
 use super::facts::Facts;
 use crate::clock::is_ahead;
-use crate::evidence::Verdict;
 use crate::exit::Exit;
 use crate::name::Name;
 use crate::point::PointId;
@@ -28,6 +27,8 @@ pub struct Covered {
     pub source: Name,
     /// True if that record is young enough.
     pub covered: bool,
+    /// True if the source was compared in it; a machine only came back.
+    pub compared: bool,
     /// The record.
     pub evidence: Option<PointId>,
     /// When it was made.
@@ -67,7 +68,7 @@ pub fn gate(facts: &Facts, plan: Option<&str>, max_age: Span) -> Gate {
         for source in &plan.sources {
             let wanted = (plan.name.clone(), source.clone());
             let newest = facts.records.iter().rev().find(|record| {
-                record.outcome == Verdict::Verified
+                record.is_whole()
                     && record.sources.contains(&wanted)
                     && !is_ahead(record.finished, facts.now)
             });
@@ -79,6 +80,7 @@ pub fn gate(facts: &Facts, plan: Option<&str>, max_age: Span) -> Gate {
                 plan: plan.name.clone(),
                 source: source.clone(),
                 covered: age.is_some_and(|age| age <= max),
+                compared: newest.is_some_and(|record| !record.uncompared.contains(source)),
                 evidence: newest.map(|record| record.id.clone()),
                 at: newest.map(|record| record.finished),
                 age_seconds: age,

@@ -185,6 +185,15 @@ pub struct Proved {
     pub plans: Vec<Name>,
     /// Each source it restored, with its plan.
     pub sources: Vec<(Name, Name)>,
+    /// Those of them that cannot be compared: machines.
+    pub uncompared: Vec<Name>,
+}
+
+impl Proved {
+    /// Whether all came back, and was compared where it can be.
+    pub(super) fn is_whole(&self) -> bool {
+        self.outcome.is_whole(!self.uncompared.is_empty())
+    }
 }
 
 impl Facts {
@@ -563,5 +572,10 @@ fn proved(record: &Record) -> Proved {
             .filter_map(|p| p.plan.clone())
             .collect(),
         sources: sources.collect(),
+        uncompared: record
+            .points
+            .iter()
+            .flat_map(|point| point.uncompared.clone())
+            .collect(),
     }
 }

@@ -538,7 +538,7 @@ fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStat
             .filter(|record| record.drill.as_ref() == Some(&drill.name) && decides(record.outcome))
     };
     let last = decided().next();
-    let verified = decided().find(|record| record.outcome == Verdict::Verified);
+    let verified = decided().find(|record| record.is_whole());
     let age_seconds = verified.map(|record| age(facts, record.finished));
     let max_age_seconds = drill.max_age.map(|max| max.seconds);
     // A drill that was never proved is overdue once there are points that old.

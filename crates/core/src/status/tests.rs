@@ -236,6 +236,7 @@ fn record(finished: &str, outcome: Verdict) -> Proved {
         rto_seconds: 60.0,
         plans: vec![name("p")],
         sources: vec![(name("p"), name("db"))],
+        uncompared: vec![],
     }
 }
 

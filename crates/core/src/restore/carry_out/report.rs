@@ -29,6 +29,7 @@ impl Restoring<'_> {
             store: Some(fetched.store.name.clone()),
             manifest_sha256: Some(manifest_sha256(&fetched.copy)),
             left_out: left_out.collect(),
+            uncompared: vec![],
             sources,
         }
     }

@@ -27,6 +27,22 @@ fn covered(gate: &Gate) -> Vec<(String, bool)> {
 }
 
 #[test]
+fn a_machine_that_came_back_is_covered_and_not_compared() {
+    let gate = |records| gate(&gated(records), None, span("90d"));
+    let restored = |uncompared: &[&str]| Proved {
+        outcome: Verdict::Restored,
+        uncompared: uncompared.iter().map(|source| name(source)).collect(),
+        ..proof("19T06:00", &["db", "files"])
+    };
+    let open = gate(vec![restored(&["files"])]);
+    assert!(open.open);
+    let compared: Vec<bool> = open.sources.iter().map(|source| source.compared).collect();
+    assert_eq!(compared, [true, false]);
+    // What could not be compared for another reason proves nothing.
+    assert!(!gate(vec![restored(&[])]).open);
+}
+
+#[test]
 fn each_source_of_each_scheduled_plan_must_be_covered() {
     let gate = |records| gate(&gated(records), None, span("90d"));
     let whole = gate(vec![proof("19T06:00", &["db", "files"])]);
