@@ -146,27 +146,27 @@ fn lives_of(ground: &Ground, name: &str, lives: u64, few_days: i64) {
 
 #[test]
 fn the_helpdesk_lives() {
-    lives(&Ground::Memory, "helpdesk", 4);
+    lives(&Ground::Memory, "helpdesk", 3);
 }
 
 #[test]
 fn the_vault_lives() {
-    lives(&Ground::Memory, "vault", 4);
+    lives(&Ground::Memory, "vault", 3);
 }
 
 #[test]
 fn the_crm_lives() {
-    lives(&Ground::Memory, "crm", 4);
+    lives(&Ground::Memory, "crm", 3);
 }
 
 #[test]
 fn the_bot_lives() {
-    lives(&Ground::Memory, "bot", 4);
+    lives(&Ground::Memory, "bot", 3);
 }
 
 #[test]
 fn the_finance_system_lives() {
-    lives(&Ground::Memory, "finance", 4);
+    lives(&Ground::Memory, "finance", 3);
 }
 
 /// The same with directories as stores, and a SQLite database, files and a command as sources.
