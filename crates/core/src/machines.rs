@@ -1,15 +1,16 @@
 //! Snapshots that somebody else keeps, as the points tell of them: which are to stay, and what their
 //! keepers have.
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, KeepRules};
 use crate::context::Context;
 use crate::error::Result;
-use crate::kept::{self, Judged};
+use crate::kept::{self, Judged, Proofs};
 use crate::name::Name;
 use crate::point::{External, Outcome, PointId};
 use crate::retention::{self, Decision, Held, Reason, Rules};
 use crate::source::machine::{self, Provider, Snapshot};
 use crate::span::Span;
+use crate::survey::Survey;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A snapshot that a point names, and whether it is to stay.
@@ -42,16 +43,23 @@ struct Whole {
 /// Every snapshot of a configured machine that a believed point of a configured plan names, by plan and
 /// source, the oldest first. What `keep_at_source` says is asked of all points together, wherever their
 /// copies are; a snapshot whose point goes goes with it.
-pub fn named(context: &Context, judged: &[Judged<'_>]) -> Vec<Named> {
+///
+/// `is_done` says in which stores points go now that are to.
+pub fn named(
+    context: &Context,
+    judged: &[Judged<'_>],
+    is_done: &dyn Fn(&Name) -> bool,
+) -> Vec<Named> {
     let mut all = Vec::new();
     for (source, config) in &context.config.source {
-        let Some(rules) = at_source(&config.kind) else {
+        let Some(snapshots) = config.kind.snapshots() else {
             continue;
         };
+        let rules = snapshots.keep_at_source.as_ref();
         let plans: BTreeSet<&Name> = judged.iter().map(|judged| &judged.plan).collect();
         for plan in plans {
             let own = judged.iter().filter(|judged| judged.plan == *plan);
-            let points = together(own, source);
+            let points = together(own, source, is_done);
             let stays = stay(context, plan, rules, &points);
             all.extend(points.into_iter().filter_map(|(point, whole)| {
                 Some(Named {
@@ -67,17 +75,11 @@ pub fn named(context: &Context, judged: &[Judged<'_>]) -> Vec<Named> {
     all
 }
 
-/// The rules of a machine; `None` if it is none. Its snapshots stay as long as their points where it has
-/// none.
-fn at_source(kind: &SourceKind) -> Option<Option<&crate::config::KeepRules>> {
-    let (_, config) = machine::provider(kind)?;
-    Some(config.keep_at_source.as_ref())
-}
-
 /// The points of a plan that name a snapshot of a source, with what all their copies say.
 fn together<'a>(
     judged: impl Iterator<Item = &'a Judged<'a>>,
     source: &Name,
+    is_done: &dyn Fn(&Name) -> bool,
 ) -> BTreeMap<PointId, Whole> {
     let mut points: BTreeMap<PointId, Whole> = BTreeMap::new();
     for judged in judged {
@@ -87,7 +89,8 @@ fn together<'a>(
             let Some(named) = sources.find(|s| s.name == *source && s.external.is_some()) else {
                 continue;
             };
-            let goes = matches!(decision, Decision::Delete(_)) && held.leaving.is_some();
+            let is_to_go = matches!(decision, Decision::Delete(_)) && held.leaving.is_some();
+            let goes = is_to_go && is_done(&judged.store);
             let is_new = !points.contains_key(&held.point);
             let whole = points.entry(held.point.clone()).or_default();
             whole.goes = goes && (is_new || whole.goes);
@@ -106,7 +109,7 @@ fn together<'a>(
 fn stay(
     context: &Context,
     plan: &Name,
-    rules: Option<&crate::config::KeepRules>,
+    rules: Option<&KeepRules>,
     points: &BTreeMap<PointId, Whole>,
 ) -> BTreeSet<PointId> {
     let Some(rules) = rules else {
@@ -148,7 +151,7 @@ impl Keepers {
     /// The snapshots of a source; `None` if it is no machine that is configured here.
     pub fn of(&mut self, config: &Config, source: &Name) -> Option<&Result<Vec<Snapshot>>> {
         if !self.0.contains_key(source) {
-            let (provider, _) = provider(config, source)?;
+            let provider = provider(config, source)?;
             self.0.insert(source.clone(), provider.snapshots());
         }
         self.0.get(source)
@@ -156,25 +159,16 @@ impl Keepers {
 }
 
 /// The provider of a source; `None` if it is no machine that is configured here.
-pub fn provider<'a>(
-    config: &'a Config,
-    source: &Name,
-) -> Option<(Box<dyn Provider>, &'a crate::config::SnapshotConfig)> {
+pub fn provider(config: &Config, source: &Name) -> Option<Box<dyn Provider>> {
     machine::provider(&config.source.get(source)?.kind)
 }
 
-/// Every snapshot that points name, where nothing else was decided yet.
-pub fn named_by(context: &Context, survey: &crate::survey::Survey) -> Vec<Named> {
-    if !context
-        .config
-        .source
-        .values()
-        .any(|s| machine::is_machine(s.kind.kind()))
-    {
+/// Every snapshot that points name, where nothing goes now.
+pub fn named_by(context: &Context, survey: &Survey, proofs: &Proofs) -> Vec<Named> {
+    let mut sources = context.config.source.values();
+    if !sources.any(|source| source.kind.snapshots().is_some()) {
         return Vec::new();
     }
-    named(
-        context,
-        &kept::judge(context, survey, &kept::proofs(context)),
-    )
+    let judged = kept::judge(context, survey, proofs);
+    named(context, &judged, &|_| false)
 }

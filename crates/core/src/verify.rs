@@ -188,9 +188,10 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
     }
     let survey = survey::survey(context, false)?;
     let points = choose(context, which, store, &survey)?;
-    let lacking = kept::missing_copies(context, &survey, &kept::proofs(context));
+    let proofs = kept::proofs(context);
+    let lacking = kept::missing_copies(context, &survey, &proofs);
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
-    let named = machines::named_by(context, &survey);
+    let named = machines::named_by(context, &survey, &proofs);
     let mut keepers = Keepers::default();
     let asked = |name: &Name| store.is_none_or(|s| name == s);
     let by_id = matches!(which, Which::One(Selector::Prefix(_)));
@@ -651,7 +652,7 @@ mod tests {
     {
       "source": "machine",
       "name": "s",
-      "outcome": "intact",
+      "outcome": "available",
       "released": false,
       "detail": null
     }

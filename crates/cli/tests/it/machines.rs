@@ -1,6 +1,6 @@
 //! Machines, by the commands of a recipe: a btrfs subvolume on a loop device, and commands that lie.
 
-use crate::support::{App, HEAD, LIFEBOAT, run};
+use crate::support::{App, HEAD, LIFEBOAT, at, run};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -179,6 +179,55 @@ fn snapshots_of_a_subvolume_are_taken_kept_drilled_and_deleted() {
     let failed = app.json_exits(4, &["drill", "weekly"]);
     assert_eq!(failed["outcome"], "failed", "{failed:#}");
     assert!(failed.to_string().contains("is not at"), "{failed:#}");
+}
+
+#[test]
+fn two_machines_of_a_drill_are_not_taken_for_one_another() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    fs.sh("btrfs subvolume create fs/twin && echo twin > fs/twin/file");
+    let check =
+        "grep -qx first $LIFEBOAT_PATH_MACHINE/file && grep -qx twin $LIFEBOAT_PATH_TWIN/file";
+    let app = application(&recipe("btrfs"), &fs.path("fs/vm"), check);
+    let program = recipe("btrfs");
+    let (program, twin) = (program.display(), fs.path("fs/twin"));
+    let commands = ["create", "list", "delete", "restore", "machines", "destroy"];
+    let commands = commands.map(|verb| format!("{verb} = [\"{program}\"]\n"));
+    app.configure_also(&format!(
+        "[source.twin]\nkind = \"external\"\nmachine = \"{}\"\n{}",
+        twin.display(),
+        commands.concat()
+    ));
+    app.edit(
+        "[\"data\", \"machine\"]",
+        "[\"data\", \"machine\", \"twin\"]",
+    );
+    app.backup();
+    let drilled = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(drilled["outcome"], "restored", "{drilled:#}");
+    assert_eq!(fs.machines(), "");
+}
+
+#[test]
+fn a_snapshot_goes_with_the_last_copy_of_its_point() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    let app = application(&recipe("btrfs"), &fs.path("fs/vm"), "true");
+    app.edit("keep_at_source = { last = 2 }\n", "");
+    app.edit(
+        "keep = { last = 10 }",
+        "keep = { last = 1 }\nprune_grace = \"1h\"",
+    );
+    app.backup();
+    app.backup();
+    app.ok(&["prune", "--store", "here"]);
+    assert_eq!(fs.snapshots().len(), 2, "it is announced");
+    at(&app, "+2h", &["prune", "--store", "here"]).says(&["1 deleted"]);
+    assert_eq!((app.points().len(), fs.snapshots().len()), (1, 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Calls of Amazon Lightsail. Source: its API reference, version 2016-11-28.
 
-use super::service::{Post, Service};
+use super::service::{Post, Service, refusal};
 use crate::cancel::{self, Cancel};
 use crate::error::{Code, Error, Result, credential_hint};
 use lifeboat_store::aws::{CredentialError, Credentials};
@@ -10,7 +10,8 @@ use std::time::Duration;
 const LIGHTSAIL: Service = Service {
     name: "Lightsail",
     patience: Duration::from_secs(30),
-    attempts: 3,
+    // `call` asks again.
+    attempts: 1,
 };
 /// How often it is asked again when it is busy, and the first pause.
 const BUSY_ATTEMPTS: u32 = 8;
@@ -27,6 +28,8 @@ pub struct Lightsail {
 pub enum Failed {
     /// It says no.
     Refused {
+        /// The status of its answer.
+        status: u16,
         /// The kind of refusal: `NotFoundException`.
         kind: String,
         /// What it says.
@@ -97,16 +100,9 @@ impl Lightsail {
         };
         let keys = self.credentials.keys(&Cancel::current().ending());
         let keys = keys.map_err(|error| Failed::Unknown(error.into()))?;
-        let answer = LIGHTSAIL.post(Post {
-            code: "lightsail",
-            region: &self.region,
-            headers: vec![
-                ("content-type", "application/x-amz-json-1.1".to_owned()),
-                ("x-amz-target", format!("Lightsail_20161128.{operation}")),
-            ],
-            body: question.to_string().into_bytes(),
-            keys: Some(&keys),
-        });
+        let target = format!("Lightsail_20161128.{operation}");
+        let post = Post::json("lightsail", &self.region, &target, question, &keys);
+        let answer = LIGHTSAIL.post(post);
         let answer = answer.map_err(unknown)?;
         let told: Option<Value> = serde_json::from_slice(&answer.body).ok();
         match (answer.status, told) {
@@ -114,17 +110,14 @@ impl Lightsail {
             (200, _) => Err(self.odd(operation, "it is no JSON object")),
             (status, told) => {
                 let told = told.unwrap_or_default();
-                let of = |names: [&str; 2]| names.iter().find_map(|name| told.get(name)?.as_str());
-                let kind = of(["__type", "code"]).unwrap_or_default();
-                let kind = kind.rsplit('#').next().unwrap_or_default();
-                let message = of(["message", "Message"]).unwrap_or_default();
-                match kind.is_empty() {
-                    true => Err(self.odd(operation, &format!("its status is {status}"))),
-                    false => Err(Failed::Refused {
+                Err(match refusal(&told) {
+                    ("", _) => self.odd(operation, &format!("its status is {status}")),
+                    (kind, message) => Failed::Refused {
+                        status,
                         kind: kind.to_owned(),
                         message: message.to_owned(),
-                    }),
-                }
+                    },
+                })
             }
         }
     }
@@ -143,8 +136,9 @@ impl Failed {
     /// Whether the same call may succeed in a moment.
     fn may_pass(&self) -> bool {
         match self {
-            Failed::Refused { kind, .. } => {
-                matches!(kind.as_str(), "ThrottlingException" | "ServiceException")
+            Failed::Refused { status, kind, .. } => {
+                *status >= 500
+                    || matches!(kind.as_str(), "ThrottlingException" | "ServiceException")
             }
             Failed::Unknown(error) => error.code == Code::SourceFailed && !cancel::requested(),
         }
@@ -152,17 +146,13 @@ impl Failed {
 
     /// Whether it says that there is no such thing.
     pub fn is_missing(&self) -> bool {
-        self.is_of("NotFoundException")
+        matches!(self, Failed::Refused { kind, .. } if kind == "NotFoundException")
     }
 
     /// Whether it says that the name is taken.
     pub fn is_taken(&self) -> bool {
         let names = "names are already in use";
         matches!(self, Failed::Refused { message, .. } if message.contains(names))
-    }
-
-    fn is_of(&self, name: &str) -> bool {
-        matches!(self, Failed::Refused { kind, .. } if kind == name)
     }
 
     /// The error of somebody who wanted this done.
@@ -172,7 +162,7 @@ impl Failed {
                 message: format!("{doing}: {}", error.message),
                 ..error
             },
-            Failed::Refused { kind, message } => {
+            Failed::Refused { kind, message, .. } => {
                 let error = Error::new(Code::SourceFailed, format!("{doing}: Lightsail refuses"));
                 let error = error.cause(format!("{kind}: {message}"));
                 match kind.as_str() {

@@ -3,7 +3,7 @@
 
 use super::chain::Chain;
 use super::profile::Profiles;
-use super::service::{Post, Service};
+use super::service::{Post, Service, refusal};
 use super::{Variable, variable};
 use crate::error::{Code, Error, Result, credential_hint};
 use crate::shell;
@@ -114,16 +114,8 @@ pub fn managed(manager: Manager, name: &str) -> Result<Vec<u8>> {
     };
     let keys = chain.fetch().map_err(failed)?;
     let (target, question) = manager.question(name);
-    let answer = manager.service().post(Post {
-        code: manager.code(),
-        region: &region,
-        headers: vec![
-            ("content-type", "application/x-amz-json-1.1".to_owned()),
-            ("x-amz-target", target.to_owned()),
-        ],
-        body: question.to_string().into_bytes(),
-        keys: Some(&keys),
-    });
+    let post = Post::json(manager.code(), &region, target, &question, &keys);
+    let answer = manager.service().post(post);
     let answer = answer.map_err(failed)?;
     let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     if answer.status != 200 {
@@ -166,15 +158,12 @@ fn refused(
     status: u16,
     told: &Value,
 ) -> Error {
-    let of = |names: [&str; 2]| names.iter().find_map(|name| told.get(name)?.as_str());
-    // Some write the name of the namespace before it.
-    let kind = of(["__type", "code"]).unwrap_or_default();
-    let kind = kind.rsplit('#').next().unwrap_or_default();
-    let said = match of(["message", "Message"]) {
-        Some(message) => format!("{kind}: {message}"),
-        None if kind.is_empty() => format!("status {status}"),
-        None => kind.to_owned(),
+    let said = match refusal(told) {
+        ("", "") => format!("status {status}"),
+        (kind, "") => kind.to_owned(),
+        (kind, message) => format!("{kind}: {message}"),
     };
+    let (kind, _) = refusal(told);
     let error = |message: String| Error::new(Code::Secret, message).cause(said.clone());
     match kind {
         "ParameterNotFound" | "ParameterVersionNotFound" | "ResourceNotFoundException" => {

@@ -2,13 +2,12 @@
 //! AWS SDKs, "Container credential provider" and "IMDS credential provider".
 
 use super::Variable;
-use super::service::{Ask, Service};
-use crate::http::{Answer, Method, is_loopback};
+use super::service::{Ask, Service, may_have_token};
+use crate::http::{Answer, Method};
 use jiff::Timestamp;
 use lifeboat_store::aws::{CredentialError, Keys};
 use serde::Deserialize;
 use std::time::Duration;
-use ureq::http::Uri;
 
 const CONTAINER: Service = Service {
     name: "the container's credential service",
@@ -60,7 +59,7 @@ pub(super) fn container(variable: Variable<'_>) -> Result<Option<Keys>, Credenti
     let Some(url) = relative.or_else(|| variable("AWS_CONTAINER_CREDENTIALS_FULL_URI")) else {
         return Ok(None);
     };
-    if !may_have_token(&url) {
+    if !may_have_token(&url, &CONTAINER_ADDRESSES) {
         let detail =
             "its URL is neither https nor an address of this host or of Amazon's containers";
         return Err(CONTAINER.error(detail));
@@ -80,20 +79,6 @@ pub(super) fn container(variable: Variable<'_>) -> Result<Option<Keys>, Credenti
     let answer = CONTAINER.ask(ask)?;
     let given = parsed(&CONTAINER, &answer)?;
     Ok(Some(given.into_keys("the container".to_owned())))
-}
-
-/// Returns whether a URL may be sent the token: over TLS, or to this host.
-fn may_have_token(url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else {
-        return false;
-    };
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let is_near = is_loopback(host) || CONTAINER_ADDRESSES.contains(&host);
-    match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => is_near,
-        _ => false,
-    }
 }
 
 /// The keys of the role of the instance that this runs on; `None` if that is switched off.
@@ -157,7 +142,7 @@ mod tests {
             "http://127.0.0.5/x",
             "https://example.org/x",
         ] {
-            assert!(may_have_token(url), "{url}");
+            assert!(may_have_token(url, &CONTAINER_ADDRESSES), "{url}");
         }
         for url in [
             "http://example.org/x",
@@ -165,7 +150,8 @@ mod tests {
             "ftp://localhost",
             "x",
         ] {
-            assert!(!may_have_token(url), "{url}");
+            assert!(!may_have_token(url, &CONTAINER_ADDRESSES), "{url}");
         }
+        assert!(!may_have_token("http://169.254.170.2/v2/x", &[]));
     }
 }

@@ -1,7 +1,7 @@
 //! A service that is asked for keys or secrets: one request, one small answer, within a bounded time.
 
 use super::{Variable, variable};
-use crate::http::{Answer, Limits, Method, Request, Url, Value, send_again};
+use crate::http::{Answer, Limits, Method, Request, Url, Value, is_loopback, send_again};
 use crate::secret::Secret;
 use jiff::Timestamp;
 use lifeboat_store::aws::{Call, CredentialError, Keys, host_of, signed};
@@ -51,6 +51,37 @@ pub(super) struct Post<'a> {
     pub(super) keys: Option<&'a Keys>,
 }
 
+impl<'a> Post<'a> {
+    /// A question in JSON, as the services ask that are called by the name of an operation.
+    pub(super) fn json(
+        code: &'static str,
+        region: &'a str,
+        operation: &str,
+        question: &serde_json::Value,
+        keys: &'a Keys,
+    ) -> Self {
+        Post {
+            code,
+            region,
+            headers: vec![
+                ("content-type", "application/x-amz-json-1.1".to_owned()),
+                ("x-amz-target", operation.to_owned()),
+            ],
+            body: question.to_string().into_bytes(),
+            keys: Some(keys),
+        }
+    }
+}
+
+/// What a refusal in JSON is, and what it says; empty where it does not tell.
+pub(super) fn refusal(told: &serde_json::Value) -> (&str, &str) {
+    let of = |names: [&str; 2]| names.iter().find_map(|name| told.get(name)?.as_str());
+    let kind = of(["__type", "code"]).unwrap_or_default();
+    // Some write the name of the namespace before it.
+    let kind = kind.rsplit('#').next().unwrap_or_default();
+    (kind, of(["message", "Message"]).unwrap_or_default())
+}
+
 /// The URL of a service in a region. Source: the reference guide of the AWS SDKs and tools,
 /// "Service-specific endpoints".
 fn endpoint(code: &str, region: &str, variable: Variable<'_>) -> String {
@@ -63,6 +94,19 @@ fn endpoint(code: &str, region: &str, variable: Variable<'_>) -> String {
             true => format!("https://{code}.{region}.amazonaws.com.cn"),
             false => format!("https://{code}.{region}.amazonaws.com"),
         })
+}
+
+/// Returns whether a URL may be sent a token: over TLS, or to this host or one of these addresses.
+pub(super) fn may_have_token(url: &str, near: &[&str]) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_loopback(host) || near.contains(&host),
+        _ => false,
+    }
 }
 
 impl Service {

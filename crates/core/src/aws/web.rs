@@ -4,13 +4,11 @@
 //! OpenID Connect, "Methods for requesting the OIDC token".
 
 use super::chain::Role;
-use super::service::{Ask, Service};
+use super::service::{Ask, Service, may_have_token};
 use super::{Variable, sts};
-use crate::http::is_loopback;
 use lifeboat_store::aws::{CredentialError, Keys};
 use serde::Deserialize;
 use std::time::Duration;
-use ureq::http::Uri;
 
 const JOB: Service = Service {
     name: "the token service of the CI job",
@@ -82,7 +80,7 @@ fn by_job(
 }
 
 fn token_of_job(url: &str, bearer: String) -> Result<String, CredentialError> {
-    if !may_have_bearer(url) {
+    if !may_have_token(url, &[]) {
         return Err(JOB.error("its URL is neither https nor an address of this host"));
     }
     let separator = if url.contains('?') { '&' } else { '?' };
@@ -95,19 +93,6 @@ fn token_of_job(url: &str, bearer: String) -> Result<String, CredentialError> {
     let given: Given = serde_json::from_str(&text)
         .map_err(|error| JOB.error(format!("its answer has no token: {error}")))?;
     Ok(given.value)
-}
-
-/// Returns whether a URL may be sent what asks for tokens: over TLS, or to this host.
-fn may_have_bearer(url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else {
-        return false;
-    };
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    match uri.scheme_str() {
-        Some("https") => true,
-        Some("http") => is_loopback(host),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -130,13 +115,5 @@ mod tests {
         assert!(missing(&[role, ("GITHUB_ACTIONS", "true")]).contains("id-token: write"));
         let job = [(JOB_URL, "https://ci.example.org/"), (JOB_BEARER, "b")];
         assert!(missing(&job).contains("AWS_ROLE_ARN is not set"));
-    }
-
-    #[test]
-    fn what_asks_for_tokens_is_sent_to_nobody_else() {
-        assert!(may_have_bearer("https://ci.example.org/x?y=1"));
-        assert!(may_have_bearer("http://127.0.0.1:8080/x"));
-        assert!(!may_have_bearer("http://ci.example.org/x"));
-        assert!(!may_have_bearer("x"));
     }
 }

@@ -1,6 +1,6 @@
 //! The tables `[source.NAME]`.
 
-use super::{BucketServer, ExternalConfig, LightsailConfig, SshConfig, text};
+use super::{BucketServer, ExternalConfig, LightsailConfig, SnapshotConfig, SshConfig, text};
 use crate::error::{Code, Error, Result};
 use crate::kind::Kind;
 use crate::name::Extension;
@@ -74,6 +74,21 @@ impl SourceKind {
     /// Name of the kind in the configuration and in manifests.
     pub fn name(&self) -> &'static str {
         self.kind().as_str()
+    }
+
+    /// Its snapshots, which somebody else keeps, if it is a machine.
+    pub fn snapshots(&self) -> Option<&SnapshotConfig> {
+        match self {
+            SourceKind::Lightsail(lightsail) => Some(&lightsail.snapshots),
+            SourceKind::External(external) => Some(&external.snapshots),
+            SourceKind::Files(_)
+            | SourceKind::Sqlite(_)
+            | SourceKind::Postgres(_)
+            | SourceKind::Mariadb(_)
+            | SourceKind::Mysql(_)
+            | SourceKind::Bucket(_)
+            | SourceKind::Command(_) => None,
+        }
     }
 
     /// Least content; with less, a point is an anomaly. A command that prints too little fails.

@@ -8,7 +8,9 @@ use crate::kept::Judged;
 use crate::machines::{self, Named};
 use crate::name::Name;
 use crate::point::PointId;
+use crate::source::machine::Snapshot;
 use crate::survey::Survey;
+use crate::wrong_clock;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -47,11 +49,8 @@ pub(super) fn prune(
     judged: &mut Vec<Judged<'_>>,
     unread: &[Error],
 ) -> Vec<MachinePruned> {
-    if options.store.is_some() {
-        // Other stores may hold the points: theirs is not to be decided here.
-        return Vec::new();
-    }
-    let named = machines::named(context, judged);
+    let is_done = |store: &Name| options.store.as_ref().is_none_or(|only| store == only);
+    let named = machines::named(context, judged, &is_done);
     let all: BTreeSet<(&Name, &Name)> = named.iter().map(|n| (&n.plan, &n.source)).collect();
     let mut report = Vec::new();
     let mut failed = BTreeSet::new();
@@ -88,7 +87,7 @@ fn delete(
     named: &[&Named],
     pruned: &mut MachinePruned,
 ) -> Result<()> {
-    let Some((provider, _)) = machines::provider(&context.config, &pruned.source) else {
+    let Some(provider) = machines::provider(&context.config, &pruned.source) else {
         return Ok(());
     };
     let there = provider.snapshots()?;
@@ -105,9 +104,7 @@ fn delete(
         .count();
     for named in named.iter().filter(|named| !named.stays) {
         // The name as well: an id may be given again.
-        let is_it = |s: &&crate::source::machine::Snapshot| {
-            s.id == named.external.id && s.name == named.external.name
-        };
+        let is_it = |s: &&Snapshot| s.id == named.external.id && s.name == named.external.name;
         let Some(snapshot) = there.iter().find(is_it) else {
             continue;
         };
@@ -150,8 +147,8 @@ fn is_known(context: &Context, survey: &Survey, unread: &[Error]) -> Result<()> 
         });
     }
     if let Some(point) = survey.ahead(context).into_iter().next() {
-        let text = crate::wrong_clock::ahead(&point, context.clock.now());
-        return Err(Error::new(Code::Clock, text).hint(crate::wrong_clock::AHEAD_HINT));
+        let text = wrong_clock::ahead(&point, context.clock.now());
+        return Err(Error::new(Code::Clock, text).hint(wrong_clock::AHEAD_HINT));
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ use crate::evidence::{self, Activity, Listed, Record, Verdict};
 use crate::history::Job;
 use crate::host::host;
 use crate::kept::{self, Proofs};
-use crate::machines;
 use crate::marks::Unchanged;
 use crate::measures;
 use crate::name::Name;
@@ -343,8 +342,11 @@ fn prunes(config: &Config, plan: &PlanConfig) -> bool {
     };
     let mut stores = plan.stores.iter().filter(is_ours);
     let is_at_source = |source: &Name| {
-        let found = machines::provider(config, source);
-        found.is_some_and(|(_, config)| config.keep_at_source.is_some())
+        let found = config
+            .source
+            .get(source)
+            .and_then(|source| source.kind.snapshots());
+        found.is_some_and(|snapshots| snapshots.keep_at_source.is_some())
     };
     stores.any(|store| plan.kept_in(store).is_some()) || plan.sources.iter().any(is_at_source)
 }

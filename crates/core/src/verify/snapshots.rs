@@ -6,7 +6,7 @@ use crate::machines::{Keepers, Named};
 use crate::name::Name;
 use crate::point::External;
 use crate::source::machine::{Snapshot, State};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// A snapshot that somebody else keeps. Its bytes are not read.
 #[derive(Debug, Clone, Serialize)]
@@ -15,12 +15,21 @@ pub struct VerifiedSnapshot {
     pub source: Name,
     /// Its name.
     pub name: String,
-    /// Intact if its keeper says that it is available and of the machine.
+    /// What its keeper says: intact means available and of the machine, and is called so.
+    #[serde(serialize_with = "said")]
     pub outcome: Soundness,
     /// True if it was given up by `keep_at_source`; then it counts for nothing.
     pub released: bool,
     /// The fault, if there is one.
     pub detail: Option<String>,
+}
+
+/// Nothing of it was read, so that nothing is known to be intact.
+fn said<S: Serializer>(outcome: &Soundness, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match outcome {
+        Soundness::Intact => "available",
+        other => other.as_str(),
+    })
 }
 
 impl VerifiedSnapshot {

@@ -2,6 +2,7 @@
 //! which snapshot it is.
 
 use super::{ARTIFACT, provider};
+use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Proof};
 use crate::kind::Kind;
@@ -93,8 +94,9 @@ fn reference(incoming: &Incoming<'_>) -> Result<External> {
 
 fn to_quarantine(incoming: &Incoming<'_>, servers: &mut ScratchServers) -> Result<Arrived> {
     let reference = reference(incoming)?;
-    let configured = incoming.configured.and_then(provider);
-    let Some((provider, config)) = configured else {
+    let configured = incoming.configured;
+    let provider = configured.and_then(provider);
+    let Some((provider, config)) = provider.zip(configured.and_then(SourceKind::snapshots)) else {
         let message = format!(
             "snapshot {} is of a machine that is not configured here",
             reference.name

@@ -1,6 +1,7 @@
 //! Instances of Amazon Lightsail. A name there is unique in its region; what is to be made is looked for
 //! under its name before it counts as not made.
 
+use super::quarantine::DRILL;
 use super::{Machine, Provider, Snapshot, State, Wanted};
 use crate::aws::{Failed, Lightsail};
 use crate::config::LightsailConfig;
@@ -9,27 +10,35 @@ use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 
-/// What the names of machines begin with that may be destroyed.
-const DRILL: &str = "lifeboat-drill-";
 /// Lightsail counts in these.
 const GIB: u64 = 1 << 30;
 
 /// An instance.
 pub struct Instance {
     config: LightsailConfig,
+    /// Made at the first call, so that credentials are found once.
+    client: OnceLock<Lightsail>,
 }
 
 impl Instance {
     /// That of a configuration.
     pub fn new(config: LightsailConfig) -> Self {
-        Instance { config }
+        Instance {
+            config,
+            client: OnceLock::new(),
+        }
     }
 
-    fn client(&self) -> Result<Lightsail> {
+    fn client(&self) -> Result<&Lightsail> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         let server = self.config.server();
         let credentials = credentials::of(&server, &Scrubber::default())?;
-        Ok(Lightsail::new(&self.config.region, credentials))
+        let client = Lightsail::new(&self.config.region, credentials);
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// All snapshots in the region, of whatever.
@@ -80,7 +89,7 @@ impl Provider for Instance {
         if let Err(failed) = made {
             let unsure = failed.is_taken() || matches!(failed, Failed::Unknown(_));
             let there = match unsure {
-                true => self.named(&client, name)?,
+                true => self.named(client, name)?,
                 false => None,
             };
             // The name was free a moment ago: it was made by a call whose answer was lost.
@@ -91,7 +100,7 @@ impl Provider for Instance {
             }
         }
         // What says that it did is believed once it is seen.
-        match self.named(&client, name)? {
+        match self.named(client, name)? {
             Some(one) => snapshot(&one, self.region()),
             None => Ok(Snapshot {
                 id: String::new(),
@@ -107,7 +116,7 @@ impl Provider for Instance {
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>> {
-        let all = self.listed(&self.client()?)?;
+        let all = self.listed(self.client()?)?;
         let own = all.iter().filter(|one| {
             text(one, "fromInstanceName").is_none_or(|from| from == self.config.instance)
         });
@@ -116,7 +125,7 @@ impl Provider for Instance {
 
     fn delete(&self, id: &str) -> Result<()> {
         let client = self.client()?;
-        let all = self.listed(&client)?;
+        let all = self.listed(client)?;
         let found = all.iter().find(|one| text(one, "arn") == Some(id));
         let Some(name) = found.and_then(|one| text(one, "name")) else {
             return Ok(());
@@ -134,7 +143,7 @@ impl Provider for Instance {
     fn restore(&self, wanted: &Wanted<'_>) -> Result<Machine> {
         let client = self.client()?;
         let name = &wanted.snapshot.name;
-        let Some(found) = self.named(&client, name)? else {
+        let Some(found) = self.named(client, name)? else {
             let message = format!("snapshot {name} is not in {}", self.region());
             return Err(Error::new(Code::ObjectMissing, message));
         };
@@ -160,19 +169,12 @@ impl Provider for Instance {
             let all = self.machines()?.unwrap_or_default();
             Ok(all.into_iter().find(|machine| machine.name == wanted.name))
         };
-        match made {
-            Err(failed) if !failed.is_taken() && !matches!(failed, Failed::Unknown(_)) => {
-                let doing = format!("no machine can be made of snapshot {name}");
-                return Err(failed.into_error(&doing, "lightsail:CreateInstancesFromSnapshot"));
-            }
-            Err(failed) => {
-                if let Some(machine) = there()? {
-                    return Ok(machine);
-                }
-                let doing = format!("no machine can be made of snapshot {name}");
-                return Err(failed.into_error(&doing, "lightsail:CreateInstancesFromSnapshot"));
-            }
-            Ok(_) => {}
+        if let Err(failed) = made {
+            let unsure = failed.is_taken() || matches!(failed, Failed::Unknown(_));
+            let there = if unsure { there()? } else { None };
+            let doing = format!("no machine can be made of snapshot {name}");
+            return there
+                .ok_or_else(|| failed.into_error(&doing, "lightsail:CreateInstancesFromSnapshot"));
         }
         Ok(there()?.unwrap_or_else(|| Machine {
             id: wanted.name.to_owned(),

@@ -97,8 +97,8 @@ pub trait Provider: Send + Sync {
     /// The machine whose snapshots these are.
     fn machine(&self) -> &str;
 
-    /// Begins to take a snapshot of this name. The name may be taken: that is an error of
-    /// [`Code::Target`] only if the snapshot is not the one that was just asked for.
+    /// Begins to take a snapshot of this name, which was free a moment ago. What an earlier attempt of the same
+    /// call made is returned; what somebody else made meanwhile is an error.
     fn create(&self, name: &str) -> Result<Snapshot>;
 
     /// All snapshots of the machine.
@@ -107,7 +107,7 @@ pub trait Provider: Send + Sync {
     /// Deletes a snapshot; one that is not there is deleted.
     fn delete(&self, id: &str) -> Result<()>;
 
-    /// Begins to make a machine that nobody but this host reaches.
+    /// Begins to make a machine without an address of its own that anybody knows.
     fn restore(&self, wanted: &Wanted<'_>) -> Result<Machine>;
 
     /// Closes a machine that runs to everybody but those who check it.
@@ -123,14 +123,10 @@ pub trait Provider: Send + Sync {
 }
 
 /// The provider of a source; `None` if it is no machine. References are resolved when they are needed.
-pub fn provider(kind: &SourceKind) -> Option<(Box<dyn Provider>, &SnapshotConfig)> {
+pub fn provider(kind: &SourceKind) -> Option<Box<dyn Provider>> {
     match kind {
-        SourceKind::Lightsail(config) => {
-            Some((Box::new(Instance::new(config.clone())), &config.snapshots))
-        }
-        SourceKind::External(config) => {
-            Some((Box::new(Commands::new(config.clone())), &config.snapshots))
-        }
+        SourceKind::Lightsail(config) => Some(Box::new(Instance::new(config.clone()))),
+        SourceKind::External(config) => Some(Box::new(Commands::new(config.clone()))),
         SourceKind::Files(_)
         | SourceKind::Sqlite(_)
         | SourceKind::Postgres(_)

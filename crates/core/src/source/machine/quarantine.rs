@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What the names of all machines of drills begin with.
+pub(super) const DRILL: &str = "lifeboat-drill-";
+
 /// Where drills note the machines that they make, and how these are called.
 #[derive(Debug, Clone)]
 pub struct Quarantine {
@@ -67,8 +70,9 @@ impl Quarantine {
         wait: Span,
     ) -> Result<(Machine, Quarantined)> {
         let expires = lifetime.after(self.now);
+        // A drill may make machines of several sources, each with a name of its own.
         let name = format!(
-            "{}{}-{:04x}",
+            "{}{}-{source}-{:04x}",
             self.prefix,
             expires.as_second(),
             self.random & 0xffff
@@ -163,7 +167,7 @@ pub fn reap(quarantine: &Quarantine, sources: &BTreeMap<Name, SourceConfig>) -> 
             continue;
         }
         let config = sources.get(&note.source);
-        let Some((provider, _)) = config.and_then(|config| provider(&config.kind)) else {
+        let Some(provider) = config.and_then(|config| provider(&config.kind)) else {
             told.push(format!(
                 "machine {} of a drill may still be there: source {} is not configured any more",
                 note.name, note.source
@@ -190,7 +194,7 @@ pub fn reap(quarantine: &Quarantine, sources: &BTreeMap<Name, SourceConfig>) -> 
         });
     }
     for config in sources.values() {
-        let Some((provider, _)) = provider(&config.kind) else {
+        let Some(provider) = provider(&config.kind) else {
             continue;
         };
         // Whoever cannot tell has told already where it matters.
@@ -215,7 +219,7 @@ pub fn reap(quarantine: &Quarantine, sources: &BTreeMap<Name, SourceConfig>) -> 
 
 /// What the names of the machines of an application begin with.
 fn prefix(app: &str, environment: &str) -> String {
-    format!("lifeboat-drill-{app}-{environment}-")
+    format!("{DRILL}{app}-{environment}-")
 }
 
 /// Whether a machine is one of this application, whose time is over.
@@ -263,10 +267,10 @@ mod tests {
                 &Quarantine::of("crm", "production", PathBuf::new(), now, 7),
             )
         };
-        assert!(of("lifeboat-drill-crm-production-1699999999-00ff"));
+        assert!(of("lifeboat-drill-crm-production-1699999999-web-00ff"));
         for other in [
-            "lifeboat-drill-crm-production-1700000001-00ff",
-            "lifeboat-drill-crm-staging-1699999999-00ff",
+            "lifeboat-drill-crm-production-1700000001-web-00ff",
+            "lifeboat-drill-crm-staging-1699999999-web-00ff",
             "lifeboat-drill-crm-production-x-00ff",
             "lifeboat-drill-crm-production",
             "crm",
