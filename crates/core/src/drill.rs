@@ -15,14 +15,15 @@ use crate::evidence::{
 use crate::exit::Exit;
 use crate::fetch::{self, Fetched};
 use crate::host::{author, host};
+use crate::machines;
 use crate::name::Name;
 use crate::point::{self, OnlyPartial, Outcome, PointId, Selector, age_limit};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
-use crate::restore::{Restored, Stopwatch, bring_back};
+use crate::restore::{Restored, Stopwatch, bring_back, held};
 use crate::runbook;
 use crate::scratch;
-use crate::source::machine::{self, Quarantine};
+use crate::source::machine;
 use crate::source::{ScratchServers, Target};
 use crate::span::Span;
 use crate::status;
@@ -279,28 +280,6 @@ fn younger(selector: &Selector) -> Option<Selector> {
     }
 }
 
-/// Where machines of a drill are noted, and how they are called.
-fn quarantine(context: &Context) -> Result<Quarantine> {
-    let sources = context.config.source.values();
-    let notes = match sources
-        .map(|source| source.kind.kind())
-        .any(machine::is_machine)
-    {
-        true => context.state.private_directory(&["machines"])?,
-        // None are made, and none were.
-        false => context.state.scratch().with_file_name("machines"),
-    };
-    let (app, clock) = (&context.config.app, &context.clock);
-    let of = (app.name.as_str(), app.environment.as_str());
-    Ok(Quarantine::of(
-        of.0,
-        of.1,
-        notes,
-        clock.now(),
-        clock.random(),
-    ))
-}
-
 /// Whether it is a machine that came back, and was not compared.
 fn is_uncompared_machine(restored: &Restored) -> bool {
     machine::is_machine(restored.kind) && restored.differences.is_none()
@@ -321,9 +300,8 @@ struct Rehearsal<'a> {
 impl Rehearsal<'_> {
     fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<Name>)]) -> Result<()> {
         let base = scratch::Directory::create(&self.context.state.scratch(), "drill")?;
-        let quarantine = quarantine(self.context)?;
-        self.warnings
-            .extend(machine::reap(&quarantine, &self.context.config.source));
+        let quarantine = machines::quarantine(self.context)?;
+        self.warnings.extend(machines::reap(self.context));
         let mut servers = ScratchServers::new(&self.context.state.scratch(), quarantine);
         let mut fetched_points = Vec::new();
         for (point, store) in points {
@@ -427,7 +405,8 @@ impl Rehearsal<'_> {
                 &mut target,
                 &mut self.watch,
             ) {
-                Ok(restored) => {
+                Ok(mut restored) => {
+                    self.prove_held(fetched, &mut restored);
                     self.note(&restored);
                     all.push(restored);
                 }
@@ -456,6 +435,12 @@ impl Rehearsal<'_> {
             sources,
         });
         all
+    }
+
+    /// Proves what a machine holds, if it is one.
+    fn prove_held(&mut self, fetched: &Fetched, restored: &mut Restored) {
+        let proved = held::prove_all(self.context, fetched, restored, &mut self.watch);
+        self.checks.extend(proved);
     }
 
     /// Records a point without any trusted copy: the evidence must name it.
@@ -501,20 +486,33 @@ impl Rehearsal<'_> {
         self.warnings
             .extend(restored.warnings.iter().map(|w| prefixed(w)));
         match &restored.differences {
+            // What it holds was compared, which is told by itself.
+            Some(_) if machine::is_machine(restored.kind) => {}
             Some(differences) => {
                 let source = &restored.source;
                 self.checks
                     .push(checks::content(source, &restored.summary, differences))
             }
             None if is_uncompared_machine(restored) => self.limits.push(format!(
-                "source {}: the machine came back and runs, and its content was compared with nothing",
-                restored.source
+                "source {}: the machine came back and runs, and its content was compared with {}",
+                restored.source,
+                match self.holds_something(&restored.source) {
+                    true => "nothing that proves it equal",
+                    false => "nothing",
+                }
             )),
             None => self.uncompared = true,
         }
     }
 
-    /// Whether a machine came back, which is never compared.
+    /// Whether the configuration names databases that live on a machine.
+    fn holds_something(&self, source: &Name) -> bool {
+        let config = self.context.config.source.get(source);
+        let snapshots = config.and_then(|config| config.kind.snapshots());
+        snapshots.is_some_and(|snapshots| !snapshots.holds.is_empty())
+    }
+
+    /// Whether a machine came back, and was not compared.
     fn has_machines(&self) -> bool {
         self.proved.iter().any(|point| !point.uncompared.is_empty())
     }

@@ -1,5 +1,5 @@
 //! Snapshots that somebody else keeps, as the points tell of them: which are to stay, and what their
-//! keepers have.
+//! keepers have; and the machines that drills make of them.
 
 use crate::config::{Config, KeepRules};
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::kept::{self, Judged, Proofs};
 use crate::name::Name;
 use crate::point::{External, Outcome, PointId};
 use crate::retention::{self, Decision, Held, Reason, Rules};
-use crate::source::machine::{self, Provider, Snapshot};
+use crate::source::machine::{self, Provider, Quarantine, Snapshot};
 use crate::span::Span;
 use crate::survey::Survey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,4 +171,35 @@ pub fn named_by(context: &Context, survey: &Survey, proofs: &Proofs) -> Vec<Name
     }
     let judged = kept::judge(context, survey, proofs);
     named(context, &judged, &|_| false)
+}
+
+/// Where machines of a drill are noted, and how they are called.
+pub fn quarantine(context: &Context) -> Result<Quarantine> {
+    let sources = context.config.source.values();
+    let notes = match sources
+        .map(|source| source.kind.kind())
+        .any(machine::is_machine)
+    {
+        true => context.state.private_directory(&["machines"])?,
+        // None are made, and none were.
+        false => context.state.scratch().with_file_name("machines"),
+    };
+    let (app, clock) = (&context.config.app, &context.clock);
+    let of = (app.name.as_str(), app.environment.as_str());
+    Ok(Quarantine::of(
+        of.0,
+        of.1,
+        notes,
+        clock.now(),
+        clock.random(),
+    ))
+}
+
+/// Destroys the machines of drills whose process is gone, and those whose time is over, whoever made them.
+/// Returns what was done, and what could not be.
+pub fn reap(context: &Context) -> Vec<String> {
+    match quarantine(context) {
+        Ok(quarantine) => machine::reap(&quarantine, &context.config.source),
+        Err(error) => vec![error.with_hint()],
+    }
 }

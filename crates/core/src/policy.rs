@@ -216,6 +216,8 @@ impl Collected {
             Role::Backup => &[
                 "lightsail:CreateInstanceSnapshot",
                 "lightsail:GetInstanceSnapshots",
+                // It looks for machines that outlived their drill.
+                "lightsail:GetInstances",
                 "lightsail:TagResource",
             ],
             Role::Drill => &[

@@ -178,6 +178,14 @@ fn tell_sum(out: &Printer, report: &Report) {
     part(Fate::Deleted, "deleted");
     part(Fate::Unfinished, "not deleted to the end");
     part(Fate::NotDone, "not touched");
+    let snapshots: usize = report
+        .machines
+        .iter()
+        .map(|machine| machine.deleted.len())
+        .sum();
+    if snapshots > 0 {
+        parts.push(format!("{} deleted", output::count(snapshots, "snapshot")));
+    }
     let freed = report.freed_bytes();
     if freed > 0 {
         parts.push(format!("{} freed", output::bytes(freed)));

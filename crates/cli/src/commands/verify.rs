@@ -61,9 +61,19 @@ fn next(run: &Run<'_>, out: &Printer, context: &Context, verified: &Verified) {
             run.next(out, &format!("copy {} --to {}", point.point, object.store));
         }
         Some(_) => run.next(out, "backup   takes another point"),
+        None if all.clone().any(lacks_a_snapshot) => {
+            run.next(out, "backup   takes another snapshot");
+        }
         None if all.len() > 0 && !job::begun(context).by_itself => run.next(out, "drill"),
         None => {}
     }
+}
+
+/// Whether a snapshot that should be there is not, or cannot be used.
+fn lacks_a_snapshot(point: &VerifiedPoint) -> bool {
+    let wrong = |outcome| matches!(outcome, Soundness::Damaged | Soundness::Missing);
+    let mut snapshots = point.snapshots.iter();
+    snapshots.any(|snapshot| !snapshot.released && wrong(snapshot.outcome))
 }
 
 fn percent(text: &str) -> Result<u8> {

@@ -1,6 +1,6 @@
 //! Machines, by the commands of a recipe: a btrfs subvolume on a loop device, and commands that lie.
 
-use crate::support::{App, HEAD, LIFEBOAT, at, run};
+use crate::support::{App, HEAD, at, run};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -256,11 +256,159 @@ fn a_machine_that_a_killed_drill_left_is_destroyed_by_the_next_run() {
     child.wait().unwrap();
     let left = fs.machines();
     assert!(left.starts_with("lifeboat-drill-crm-"), "{left}");
+    // Whoever comes by next ends it: the next backup, or the next drill.
     app.edit("sleep 300", "true");
-    let drilled = app.exits(4, &["drill", "weekly"]);
-    drilled.says(&[left.trim(), "of a drill that was ended is destroyed"]);
+    let backed_up = app.ok(&["backup"]);
+    backed_up.says(&[left.trim(), "of a drill that was ended is destroyed"]);
     assert_eq!(fs.machines(), "");
-    assert!(Path::new(LIFEBOAT).exists());
+}
+
+#[test]
+fn a_machine_whose_drill_died_with_its_host_is_destroyed_once_its_time_is_over() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    let app = application(&recipe("btrfs"), &fs.path("fs/vm"), "true");
+    app.backup();
+    let snapshot = fs.snapshots().remove(0);
+    let make = |name: &str| {
+        fs.sh(&format!(
+            "mkdir -p fs/.lifeboat/machines && btrfs subvolume snapshot fs/.lifeboat/snapshots/{snapshot} fs/.lifeboat/machines/{name}"
+        ));
+    };
+    // Another host made them, whose notes are not here.
+    let (old, young) = (
+        "lifeboat-drill-crm-test-1700000000-machine-00aa",
+        "lifeboat-drill-crm-test-9700000000-machine-00bb",
+    );
+    make(old);
+    make(young);
+    app.ok(&["backup"])
+        .says(&[old, "outlived its drill, and is destroyed"]);
+    assert_eq!(fs.machines().trim(), young, "its drill may still run");
+}
+
+/// An application with a SQLite database on a machine that holds it, asked there.
+fn with_a_database(fs: &Subvolume, program: &Path) -> App {
+    fs.sh("sqlite3 fs/vm/app.db 'CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); INSERT INTO t (b) VALUES (1), (2), (3)'");
+    let app = application(program, &fs.path("fs/vm"), "true");
+    app.configure_also(&format!(
+        "[source.db]\nkind = \"sqlite\"\npath = \"{}\"\n",
+        fs.path("fs/vm/app.db").display()
+    ));
+    app.edit("[\"data\", \"machine\"]", "[\"data\", \"db\", \"machine\"]");
+    app.edit("wait = \"3s\"", "wait = \"3s\"\nholds = [\"db\"]");
+    app.edit(
+        "checks = [",
+        "checks = [{ sql = \"db\", query = \"SELECT count(*) FROM t\", expect = \"= 3\", on = \"machine\" }, ",
+    );
+    app
+}
+
+#[test]
+fn a_database_on_a_machine_is_compared_with_its_dump() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    let app = with_a_database(&fs, &recipe("btrfs"));
+    app.backup();
+    fs.sh("sqlite3 fs/vm/app.db 'DELETE FROM t'");
+    let drilled = app.json(&["drill", "weekly"]);
+    assert_eq!(drilled["outcome"], "verified", "{drilled:#}");
+    let text = drilled.to_string();
+    for said in [
+        "db on machine: content",
+        "of the machine, db was compared, and nothing else of its disk",
+    ] {
+        assert!(text.contains(said), "{said}: {drilled:#}");
+    }
+    assert!(!text.contains("\"machine: content\""), "{drilled:#}");
+    app.ok(&["gate"])
+        .says(&["open: each source was restored and compared"]);
+    assert_eq!(fs.machines(), "");
+}
+
+#[test]
+fn what_was_written_between_a_dump_and_the_snapshot_is_not_taken_for_lost_if_it_is_little() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    // Somebody writes after the dump, and before the snapshot.
+    let app = App::with("");
+    app.script(
+        "busy",
+        &format!(
+            "input=$(cat); case $input in *'\"create\"'*) sqlite3 {} 'INSERT INTO t (b) VALUES (4)';; esac; echo \"$input\" | {}",
+            fs.path("fs/vm/app.db").display(),
+            recipe("btrfs").display()
+        ),
+    );
+    let program = app.path("busy");
+    let app = with_a_database(&fs, &program);
+    app.edit("expect = \"= 3\"", "expect = \"= 4\"");
+    app.backup();
+    let failed = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(failed["outcome"], "failed", "{failed:#}");
+    let text = failed.to_string();
+    assert!(
+        text.contains("table main.t: 3 rows was captured"),
+        "{failed:#}"
+    );
+
+    app.edit("holds = [\"db\"]", "holds = [\"db\"]\ntolerance = \"30%\"");
+    let near = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(near["outcome"], "restored", "{near:#}");
+    let limits = near["limits"].to_string();
+    for said in [
+        "db on the machine has 1 difference from its dump, with row counts within 30%",
+        "compared with nothing that proves it equal",
+    ] {
+        assert!(limits.contains(said), "{said}: {near:#}");
+    }
+    app.edit("tolerance = \"30%\"", "tolerance = \"10%\"");
+    let failed = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(failed["outcome"], "failed", "{failed:#}");
+}
+
+#[test]
+fn what_cannot_be_held_or_asked_is_refused_with_what_to_do() {
+    let app = application(Path::new("keeper"), Path::new("vm1"), "true");
+    let refused = |from: &str, to: &str, says: &[&str]| {
+        app.edit(from, to);
+        app.exits(2, &["config", "check"]).says(says);
+        app.edit(to, from);
+    };
+    let wait = "wait = \"3s\"";
+    let holds = |name: &str| format!("wait = \"3s\"\nholds = [\"{name}\"]");
+    refused(wait, &holds("db"), &["there is no source named \"db\""]);
+    refused(
+        wait,
+        &holds("data"),
+        &["source \"data\" cannot be compared on another machine: it is no database"],
+    );
+    let check = "checks = [{ command = [\"sh\"";
+    refused(
+        check,
+        "checks = [{ on = \"data\", command = [\"sh\"",
+        &["`on` names \"data\", which is no machine"],
+    );
+    refused(
+        check,
+        "checks = [{ on = \"machine\", command = [\"sh\"",
+        &["it is not known how to log in to a machine", "via = \"ssh:"],
+    );
+    app.configure_also("[source.db]\nkind = \"mariadb\"\nurl = \"env:URL\"\nvia = \"docker:db\"\n");
+    refused(
+        wait,
+        &holds("db"),
+        &[
+            "it is reached in a container",
+            "no plan takes source \"db\" together with it",
+        ],
+    );
 }
 
 /// Commands that answer as `list` and `create` say, and write down what they were asked.

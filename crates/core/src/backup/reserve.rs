@@ -2,9 +2,11 @@
 
 use super::hooks::{Hook, run_commands};
 use super::{Options, Report, Run, choose_plan};
+use crate::config::PlanConfig;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::lease::Lease;
+use crate::machines;
 use jiff::Timestamp;
 use std::fs::File;
 
@@ -64,6 +66,24 @@ impl Reserved<'_> {
             run.fail(error);
         }
         run.settle();
-        run.commit()
+        let mut report = run.commit();
+        for text in reap(context, plan) {
+            context.reporter.warn(&text);
+            report.warnings.push(text);
+        }
+        report
+    }
+}
+
+/// Destroys what killed drills left, where a plan takes snapshots of a machine: whoever does that every day
+/// comes by often enough. Returns what to tell.
+fn reap(context: &Context, plan: &PlanConfig) -> Vec<String> {
+    let mut sources = plan
+        .sources
+        .iter()
+        .filter_map(|name| context.config.source.get(name));
+    match sources.any(|source| source.kind.snapshots().is_some()) {
+        true => machines::reap(context),
+        false => Vec::new(),
     }
 }

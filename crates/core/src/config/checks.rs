@@ -45,6 +45,9 @@ pub struct CheckConfig {
     pub port: Option<u16>,
     /// Time for `http` and `tcp` to succeed; `1m` when absent.
     pub within: Option<Span>,
+    /// Name of a machine source: `sql` asks the database as it came back with the machine that `holds`
+    /// it, and `command` runs on the machine, with the login of a database that it `holds`.
+    pub on: Option<String>,
 }
 
 /// Time for what has just started to answer, where none is given.
@@ -65,6 +68,8 @@ pub enum Check {
         query: String,
         /// The expected value.
         expect: Expect,
+        /// Name of the machine on which it is asked.
+        on: Option<String>,
     },
     /// A look at one file.
     File {
@@ -76,7 +81,12 @@ pub enum Check {
         contains: Option<String>,
     },
     /// A command that must exit 0.
-    Command(Vec<String>),
+    Command {
+        /// Program and arguments.
+        words: Vec<String>,
+        /// Name of the machine on which it runs; this host when absent.
+        on: Option<String>,
+    },
     /// A comparison with the live database.
     Live {
         /// Name of the source.
@@ -117,7 +127,7 @@ impl Check {
             | Check::Live { source, .. }
             | Check::Tcp { source, .. } => Some(source),
             Check::Http { machine, .. } => machine.as_deref(),
-            Check::Command(_) => None,
+            Check::Command { on, .. } => on.as_deref(),
         }
     }
 }
@@ -152,6 +162,7 @@ impl CheckConfig {
                 source: source.clone(),
                 query: query.ok_or("a sql check needs a query")?,
                 expect: Expect::parse(self.expect.as_deref().ok_or("a sql check needs expect")?)?,
+                on: self.on.clone(),
             });
         }
         if let Some(source) = &self.file {
@@ -168,7 +179,10 @@ impl CheckConfig {
         }
         if let Some(command) = &self.command {
             return match command.first() {
-                Some(program) if !program.is_empty() => Ok(Check::Command(command.clone())),
+                Some(program) if !program.is_empty() => Ok(Check::Command {
+                    words: command.clone(),
+                    on: self.on.clone(),
+                }),
                 _ => Err("a command check needs a program".into()),
             };
         }
@@ -201,7 +215,7 @@ impl CheckConfig {
 
     /// Refuses keys of other checks: `contains` beside `sql` makes no sense.
     fn refuse_keys_of_others(&self, kind: &str) -> Result<(), String> {
-        let keys: [(&str, &[&str], bool); 8] = [
+        let keys: [(&str, &[&str], bool); 9] = [
             ("query", &["sql"], self.query.is_some()),
             ("expect", &["sql"], self.expect.is_some()),
             ("path", &["file"], self.path.is_some()),
@@ -210,6 +224,7 @@ impl CheckConfig {
             ("status", &["http"], self.status.is_some()),
             ("port", &["tcp"], self.port.is_some()),
             ("within", &["http", "tcp"], self.within.is_some()),
+            ("on", &["sql", "command"], self.on.is_some()),
         ];
         match keys
             .iter()

@@ -1,6 +1,8 @@
 //! Sources that are machines, of which somebody else keeps snapshots.
 
-use super::{BucketServer, KeepRules, PlaceConfig};
+use super::{BucketServer, KeepRules, PlaceConfig, text};
+use crate::expect::Percent;
+use crate::name::Name;
 use crate::secret::Reference;
 use crate::span::Span;
 use schemars::JsonSchema;
@@ -22,6 +24,15 @@ pub struct SnapshotConfig {
     /// How long a machine may live that a drill makes.
     #[serde(default = "default_lifetime")]
     pub lifetime: Span,
+    /// Databases of the same plan that live on it. A drill compares them, as they come back with the
+    /// machine, with what was captured of them.
+    #[serde(default)]
+    pub holds: Vec<Name>,
+    /// Largest difference of the row counts of their tables, as a percentage of the larger one, since they
+    /// are written to between the two captures; when absent, nothing may differ.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Tolerance>")]
+    pub tolerance: Option<Percent>,
 }
 
 fn default_name() -> String {

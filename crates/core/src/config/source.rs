@@ -6,7 +6,7 @@ use crate::kind::Kind;
 use crate::name::Extension;
 use crate::secret::Reference;
 use crate::span::Span;
-use crate::transport::{Transport, Via};
+use crate::transport::{Copy, Transport, Via};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,47 @@ impl SourceKind {
             | SourceKind::Mysql(_)
             | SourceKind::Bucket(_)
             | SourceKind::Command(_) => None,
+        }
+    }
+
+    /// Where the programs of a database run, if that is another host that is reached over SSH.
+    pub fn host_by_ssh(&self) -> Option<&PlaceConfig> {
+        let server = self.server()?;
+        matches!(server.place.via, Some(Via::Ssh { .. })).then_some(&server.place)
+    }
+
+    /// The database of a server, if it is one.
+    fn server(&self) -> Option<&ServerConfig> {
+        match self {
+            SourceKind::Postgres(postgres) => Some(&postgres.server),
+            SourceKind::Mariadb(server) | SourceKind::Mysql(server) => Some(server),
+            SourceKind::Files(_)
+            | SourceKind::Sqlite(_)
+            | SourceKind::Bucket(_)
+            | SourceKind::Command(_)
+            | SourceKind::Lightsail(_)
+            | SourceKind::External(_) => None,
+        }
+    }
+
+    /// Why it cannot be asked on a machine that was made of a snapshot of the one that it lives on; `None` if it
+    /// can. `has_path` says whether files of that machine may be seen on this host.
+    pub fn is_out_of_sight(&self, has_path: bool) -> Option<&'static str> {
+        let server = match (self.server(), self) {
+            (Some(server), _) => server,
+            (None, SourceKind::Sqlite(_)) if has_path => return None,
+            (None, SourceKind::Sqlite(_)) => {
+                return Some("its file is found only where `restore` prints a `path`");
+            }
+            (None, _) => return Some("it is no database"),
+        };
+        match (&server.place.via, &server.host, &server.url) {
+            (Some(Via::Ssh { .. }), _, _) => None,
+            (Some(Via::Docker { .. } | Via::Kubectl { .. }), _, _) => {
+                Some("it is reached in a container, which is not that of the new machine")
+            }
+            (None, Some(_), None) if server.socket.is_none() => None,
+            (None, _, _) => Some("it needs `via = \"ssh:…\"`, or a `host` that can be another one"),
         }
     }
 
@@ -252,12 +293,21 @@ pub struct PlaceConfig {
     /// Login settings for `via = "ssh:…"`.
     #[serde(default)]
     pub ssh: Option<SshConfig>,
+    /// A copy of that host, which is reached instead.
+    #[serde(skip)]
+    pub instead: Option<Copy>,
 }
 
 impl PlaceConfig {
     /// The transport to that place. It does not connect yet.
     pub fn transport(&self) -> Transport {
-        let login = self.ssh.as_ref().map(SshConfig::login);
+        let mut login = self.ssh.as_ref().map(SshConfig::login);
+        if self.instead.is_some() {
+            login
+                .get_or_insert_default()
+                .instead
+                .clone_from(&self.instead);
+        }
         Transport::open(self.via.as_ref(), login)
     }
 }

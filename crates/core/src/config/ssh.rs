@@ -38,6 +38,7 @@ impl SshConfig {
             known_hosts: self.known_hosts.clone(),
             config: self.config.clone(),
             ask_after_seconds: None,
+            instead: None,
         }
     }
 }

@@ -39,13 +39,15 @@ pub fn subject_of(check: &CheckConfig) -> Subject {
 
 /// The name of a configured check, for the operator.
 pub fn name_of(check: &CheckConfig) -> String {
+    let on = check.on.as_ref().map(|on| format!(" on {on}"));
+    let on = on.unwrap_or_default();
     match check {
         CheckConfig {
             sql: Some(source),
             query,
             ..
         } => {
-            format!("sql {source}: {}", query.as_deref().unwrap_or_default())
+            format!("sql {source}{on}: {}", query.as_deref().unwrap_or_default())
         }
         CheckConfig {
             file: Some(source),
@@ -57,7 +59,7 @@ pub fn name_of(check: &CheckConfig) -> String {
         CheckConfig {
             command: Some(command),
             ..
-        } => format!("command: {}", command.join(" ")),
+        } => format!("command{on}: {}", command.join(" ")),
         CheckConfig {
             live: Some(source), ..
         } => format!("live {source}"),
@@ -113,6 +115,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// fails, the last lines of its output are what was observed.
 pub fn check_command(
     command: &[String],
+    place: &Transport,
     env: &BTreeMap<String, Secret>,
     scrubber: &Scrubber,
     timeout: Duration,
@@ -120,12 +123,13 @@ pub fn check_command(
     let asked = format!("command: {}", command.join(" "));
     CheckResult {
         asked: Some(asked.into()),
-        ..run_command(command, env, scrubber, timeout)
+        ..run_command(command, place, env, scrubber, timeout)
     }
 }
 
 fn run_command(
     command: &[String],
+    place: &Transport,
     env: &BTreeMap<String, Secret>,
     scrubber: &Scrubber,
     timeout: Duration,
@@ -139,7 +143,7 @@ fn run_command(
     for (variable, value) in env {
         child = child.secret_env(variable, value);
     }
-    let mut running = match Transport::Local.spawn(&child.scrub_with(scrubber)) {
+    let mut running = match place.spawn(&child.scrub_with(scrubber)) {
         Ok(running) => running,
         Err(error) => return unknown(error.to_string()),
     };

@@ -52,6 +52,11 @@ impl Subject {
         Subject(format!("{kind} {name}"))
     }
 
+    /// `db on machine: content`, of two sources of the configuration.
+    pub fn held(source: &str, machine: &str) -> Self {
+        Subject(format!("{source} on {machine}: content"))
+    }
+
     /// `db: content`, of a source of the configuration.
     pub fn content(source: &str) -> Self {
         Subject(format!("{source}: content"))

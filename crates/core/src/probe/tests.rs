@@ -5,7 +5,13 @@ fn run(script: &str, env: &[(&str, &str)], timeout: Duration) -> CheckResult {
     let command = ["sh", "-c", script].map(String::from);
     let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
     let env = env.iter().map(|(k, v)| ((*k).to_owned(), secret(v)));
-    check_command(&command, &env.collect(), &Scrubber::default(), timeout)
+    check_command(
+        &command,
+        &Transport::Local,
+        &env.collect(),
+        &Scrubber::default(),
+        timeout,
+    )
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -77,14 +83,26 @@ fn a_command_that_does_not_end_is_killed_with_all_it_started() {
 #[test]
 fn a_command_that_cannot_start_is_unknown() {
     let command = ["/nowhere/probe".to_owned()];
-    let result = check_command(&command, &BTreeMap::new(), &Scrubber::default(), LONG);
+    let result = check_command(
+        &command,
+        &Transport::Local,
+        &BTreeMap::new(),
+        &Scrubber::default(),
+        LONG,
+    );
     assert_eq!(result.outcome, Unknown);
     assert!(
         result
             .observed()
             .starts_with("/nowhere/probe cannot be started")
     );
-    let result = check_command(&[], &BTreeMap::new(), &Scrubber::default(), LONG);
+    let result = check_command(
+        &[],
+        &Transport::Local,
+        &BTreeMap::new(),
+        &Scrubber::default(),
+        LONG,
+    );
     assert_eq!(result.outcome, Unknown);
 }
 

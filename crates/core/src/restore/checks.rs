@@ -2,7 +2,7 @@
 
 use super::Restored;
 use crate::cancel;
-use crate::config::{Check, CheckConfig, Config, SourceKind};
+use crate::config::{Check, CheckConfig, Config, SourceConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::expect::{Expect, Percent};
@@ -13,8 +13,10 @@ use crate::name::Name;
 use crate::point::DetailsArtifact;
 use crate::probe::{self, CheckOutcome, CheckResult, Page, Subject, name_of, subject_of};
 use crate::secret::Secret;
+use crate::source::machine::{self, Held, Machine};
 use crate::source::{self, Live, Placed, postgres};
 use crate::sqlite;
+use crate::transport::Transport;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -60,13 +62,17 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
             source,
             query,
             expect,
-        } => checked.sql(name.clone(), &source, &query, &expect),
+            on,
+        } => {
+            let on = on.as_deref();
+            checked.sql(name.clone(), (&source, on), &query, &expect)
+        }
         Check::File {
             source,
             path,
             contains,
         } => checked.file(&source, &path, contains.as_deref()),
-        Check::Command(command) => Ok(checked.command(&command)),
+        Check::Command { words, on } => checked.command(&words, on.as_deref()),
         Check::Live { source, tolerance } => checked.live(name.clone(), &source, tolerance),
         Check::Http {
             url,
@@ -190,6 +196,48 @@ impl<'a> Checked<'a> {
         })
     }
 
+    /// A restored machine, the source that it came back of, and what its provider calls the original.
+    fn machine(&self, source: &str) -> Result<(&'a Machine, String)> {
+        let Placed::Machine(machine) = &self.source(source)?.placed else {
+            let message = format!("source {source} is no machine");
+            return Err(Error::new(Code::Configuration, message));
+        };
+        let config = self.context.config.source.get(source);
+        let provider = config.and_then(|config| machine::provider(&config.kind));
+        let of = provider.map(|provider| provider.machine().to_owned());
+        Ok((machine, of.unwrap_or_default()))
+    }
+
+    /// A database as it came back with a machine.
+    fn held(&self, source: &str, on: &str) -> Result<Held> {
+        let (machine, of) = self.machine(on)?;
+        let config = self.configured(source)?;
+        machine::held(&config.kind, machine, &of, &self.context.state.scratch())
+    }
+
+    /// How commands are run on a restored machine: with the login of a database that it holds.
+    fn login(&self, on: &str) -> Result<Transport> {
+        let (machine, _) = self.machine(on)?;
+        let snapshots = self.configured(on)?.kind.snapshots();
+        let held = snapshots.map_or(&[][..], |snapshots| &snapshots.holds);
+        let mut held = held
+            .iter()
+            .filter_map(|name| self.context.config.source.get(name));
+        let login = held.find_map(|config| machine::login(&config.kind, machine));
+        login.ok_or_else(|| {
+            let message = format!("it is not known how to log in to the machine of source {on}");
+            Error::new(Code::Configuration, message)
+                .hint("let it hold a database with `via = \"ssh:…\"`")
+        })
+    }
+
+    fn configured(&self, name: &str) -> Result<&'a SourceConfig> {
+        self.context.config.source.get(name).ok_or_else(|| {
+            let message = format!("there is no source named {name}");
+            Error::new(Code::Configuration, message)
+        })
+    }
+
     /// A URL with the address of the machine that it names.
     fn at(&self, url: &str, machine: Option<&str>) -> Result<String> {
         match machine {
@@ -224,12 +272,14 @@ impl<'a> Checked<'a> {
     fn sql(
         &self,
         name: Subject,
-        source: &str,
+        (source, on): (&str, Option<&str>),
         query: &str,
         expect: &Expect,
     ) -> Result<CheckResult> {
         let restored = self.source(source)?;
-        let observed = match &restored.placed {
+        let held = on.map(|on| self.held(source, on)).transpose()?;
+        let placed = held.as_ref().map_or(&restored.placed, |held| &held.placed);
+        let observed = match placed {
             Placed::Database(database) => database.query(query, &self.context.scrubber)?,
             Placed::File(path) => sqlite::query(path, query)?,
             Placed::Tree(_) | Placed::Bucket(_) | Placed::Machine(_) => {
@@ -261,11 +311,14 @@ impl<'a> Checked<'a> {
         Ok(probe::check_file(root, &roots, path, contains))
     }
 
-    fn command(&self, command: &[String]) -> CheckResult {
+    fn command(&self, command: &[String], on: Option<&str>) -> Result<CheckResult> {
+        let place = on.map_or(Ok(Transport::Local), |on| self.login(on))?;
         let mut env = BTreeMap::new();
         let directory = self.directory.as_os_str().as_bytes();
-        env.insert("LIFEBOAT_RESTORED".into(), Secret::new(directory.to_vec()));
-        for restored in self.restored {
+        if on.is_none() {
+            env.insert("LIFEBOAT_RESTORED".into(), Secret::new(directory.to_vec()));
+        }
+        for restored in self.restored.iter().filter(|_| on.is_none()) {
             let variable: String = restored
                 .source
                 .chars()
@@ -280,12 +333,13 @@ impl<'a> Checked<'a> {
             env.extend(told(&restored.placed, &variable));
         }
         // A scrubber of its own: what is passed to the command is no secret worth hiding later.
-        probe::check_command(
+        Ok(probe::check_command(
             command,
+            &place,
             &env,
             &self.context.scrubber.fork(),
             COMMAND_TIMEOUT,
-        )
+        ))
     }
 
     /// The proof of a live SQLite database. It is copied first, as for a backup: whoever uses it may write
@@ -300,12 +354,7 @@ impl<'a> Checked<'a> {
     /// Compares what was captured with the live source: a backup of the wrong database must not
     /// pass for ever.
     fn live(&self, name: Subject, source: &str, tolerance: Percent) -> Result<CheckResult> {
-        let config = self.context.config.source.get(source).ok_or_else(|| {
-            Error::new(
-                Code::Configuration,
-                format!("there is no source named {source}"),
-            )
-        })?;
+        let config = self.configured(source)?;
         let counts_live = match source::live(&config.kind)? {
             Live::File(path) => counts(&self.observe_live(&path)?),
             Live::Database(database) => database.row_counts(&self.context.scrubber)?,
@@ -330,7 +379,7 @@ impl<'a> Checked<'a> {
 }
 
 /// Rows of each table.
-fn counts(proof: &Proof) -> BTreeMap<String, u64> {
+pub(super) fn counts(proof: &Proof) -> BTreeMap<String, u64> {
     let Fingerprint::Tables(tables) = &proof.fingerprint else {
         return BTreeMap::new();
     };

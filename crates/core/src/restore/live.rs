@@ -392,7 +392,10 @@ fn plan(
     );
     steps.extend(left_out.iter().cloned());
     let several = points.len() > 1;
-    steps.extend(wanted.iter().map(|wanted| {
+    let fetched = wanted
+        .iter()
+        .filter(|w| !is_left_out(&context.config, &w.source));
+    steps.extend(fetched.map(|wanted| {
         let of = match several {
             true => format!(" as in {}", wanted.point()),
             false => String::new(),
@@ -448,6 +451,12 @@ fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
     Some(format!(
         "see to the rights for source {name}: {lack}; {remedy}"
     ))
+}
+
+/// Whether a live restore leaves a source alone.
+fn is_left_out(config: &Config, source: &ManifestSource) -> bool {
+    let config = config.source.get(&source.name);
+    config.is_some_and(|config| matches!(source::live(&config.kind), Ok(Live::Nowhere(_))))
 }
 
 /// The step that swaps a source in.

@@ -9,6 +9,7 @@ pub mod application;
 mod carry_out;
 pub mod checks;
 mod document;
+pub mod held;
 pub mod interrupted;
 pub mod leftovers;
 pub mod live;

@@ -15,7 +15,7 @@ mod via;
 
 pub use running::Running;
 pub(crate) use via::is_name;
-pub use via::{Login, Via};
+pub use via::{Copy, Login, Via};
 
 use crate::cancel;
 use crate::error::{Code, Error, Fact, Result};

@@ -46,6 +46,17 @@ pub struct Login {
     /// Seconds of silence after which the other host is asked if it is still there; after three
     /// questions without an answer the connection is given up. The default is 15.
     pub ask_after_seconds: Option<u32>,
+    /// A copy of that host, which is reached instead.
+    pub instead: Option<Copy>,
+}
+
+/// A copy of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Copy {
+    /// Where it answers.
+    pub address: String,
+    /// The host keys that it may show, as `ssh-ed25519 AAAA…`; those of the host itself if there are none.
+    pub host_keys: Vec<String>,
 }
 
 /// The forms of `via`, for errors.

@@ -138,8 +138,9 @@ fn run(config: &Config) -> Vec<String> {
         }
     }
     for (name, drill) in &config.drill {
-        let command =
-            |check: &crate::config::CheckConfig| matches!(check.parsed(), Ok(Check::Command(_)));
+        let command = |check: &crate::config::CheckConfig| {
+            matches!(check.parsed(), Ok(Check::Command { .. }))
+        };
         if drill.checks.iter().any(command) {
             found.push(format!("drill.{name}.checks"));
         }

@@ -4,10 +4,11 @@ use super::{processes_with, transport, until, with};
 use lifeboat_core::config::SshConfig;
 use lifeboat_core::secret::Reference;
 use lifeboat_core::transport::ssh::Sessions;
-use lifeboat_core::transport::{Command, Transport, Via};
+use lifeboat_core::transport::{Command, Copy, Transport, Via};
 use lifeboat_core::{Code, Error};
 use lifeboat_testkit::ssh::SshServer;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn file(path: &Path) -> Option<Reference> {
     Some(Reference::File(path.display().to_string()))
@@ -222,4 +223,57 @@ fn hosts_that_do_not_answer_are_distinguished() {
     let down = at(&format!("ssh:{address}"));
     assert_eq!(down.code, Code::SourceUnreachable);
     assert!(down.message.contains("nothing listens"), "{down:?}");
+}
+
+/// A login that reaches the server as a copy of a host of another name.
+fn copy_of(server: &SshServer, name: &str, lines: &str, host_keys: &[String]) -> Transport {
+    // Each a login of its own: connections are shared.
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let known = server.sftp_root().join(format!("known-{number}"));
+    std::fs::write(&known, lines).unwrap();
+    let config = SshConfig {
+        config: Some(server.config_path()),
+        known_hosts: Some(known),
+        ..SshConfig::default()
+    };
+    let mut login = config.login();
+    login.instead = Some(Copy {
+        address: "127.0.0.1".to_owned(),
+        host_keys: host_keys.to_vec(),
+    });
+    let via: Via = format!("ssh:{}@{name}:{}", server.user(), server.port())
+        .parse()
+        .unwrap();
+    Transport::open(Some(&via), Some(login))
+}
+
+#[test]
+fn a_copy_of_a_host_shows_the_key_of_that_host_or_one_that_is_known_of_the_copy() {
+    let server = SshServer::start();
+    let _sessions = Sessions::hold();
+    let key = server.known_hosts();
+    let key = key.split_once(' ').unwrap().1.trim().to_owned();
+    let (name, port) = ("helpdesk.invalid", server.port());
+    let known = format!("[{name}]:{port} {key}\n");
+    let ssh = copy_of(&server, name, &known, &[]);
+    assert!(ssh.output(&Command::new("true")).unwrap().status.success());
+
+    // The key of whoever is known at that address is not that of the host.
+    let elsewhere = format!("[127.0.0.1]:{port} {key}\n");
+    let error = refused(&copy_of(&server, name, &elsewhere, &[]));
+    assert!(error.message.contains("is not known"), "{error:?}");
+
+    // A new key is taken if it is known to be that of the copy, and then no other.
+    let stranger = SshServer::start();
+    let other = stranger.known_hosts();
+    let other = other.split_once(' ').unwrap().1.trim().to_owned();
+    let known = format!("[{name}]:{port} {other}\n");
+    let error = refused(&copy_of(&server, name, &known, &[]));
+    assert!(error.message.contains("changed"), "{error:?}");
+    let ssh = copy_of(&server, name, &known, std::slice::from_ref(&key));
+    assert!(ssh.output(&Command::new("true")).unwrap().status.success());
+    let known = format!("[{name}]:{port} {key}\n");
+    let error = refused(&copy_of(&server, name, &known, &[other]));
+    assert!(error.message.contains("changed"), "{error:?}");
 }

@@ -2,7 +2,9 @@
 
 use super::Issue;
 use crate::archive::KeyTemplate;
-use crate::config::{ExternalConfig, LightsailConfig, SnapshotConfig};
+use crate::config::{Check, Config, ExternalConfig, LightsailConfig, SnapshotConfig, SourceKind};
+use crate::name::Name;
+use std::collections::BTreeMap;
 
 /// Reports commands that are missing or name no program.
 pub(super) fn external(subject: &str, external: &ExternalConfig, issues: &mut Vec<Issue>) {
@@ -82,5 +84,86 @@ fn snapshots(subject: &str, config: &SnapshotConfig, issues: &mut Vec<Issue>) {
             let issue = Issue::refused(subject, key, "no time is too short");
             issues.push(issue.hint(format!("write {key} = \"1h\"")));
         }
+    }
+}
+
+/// Reports databases that a machine is said to hold, and cannot be found on one that is made of it.
+pub(super) fn holds(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, source) in &config.source {
+        let Some(snapshots) = source.kind.snapshots() else {
+            continue;
+        };
+        let subject = format!("source.{name}");
+        let mut refuse = |message: String, hint: &str| {
+            issues.push(Issue::refused(&subject, "holds", message).hint(hint));
+        };
+        for held in &snapshots.holds {
+            let Some(kind) = config.source.get(held).map(|source| &source.kind) else {
+                refuse(
+                    format!("there is no source named {held:?}"),
+                    "name a database of the configuration",
+                );
+                continue;
+            };
+            let has_path = matches!(source.kind, SourceKind::External(_));
+            if let Some(why) = kind.is_out_of_sight(has_path) {
+                refuse(
+                    format!("source {held:?} cannot be compared on another machine: {why}"),
+                    "name a database that is reached over SSH, or by the name of its host",
+                );
+            }
+            let together = |sources: &[Name]| sources.contains(name) && sources.contains(held);
+            if !config.plan.values().any(|plan| together(&plan.sources)) {
+                refuse(
+                    format!("no plan takes source {held:?} together with it"),
+                    "add both to the sources of one plan, the database first",
+                );
+            }
+        }
+    }
+}
+
+/// What is wrong with where a check is asked.
+pub(super) fn on(
+    subject: &str,
+    at: &str,
+    check: &Check,
+    scope: &BTreeMap<Name, &SourceKind>,
+) -> Option<Issue> {
+    let (machine, wanted) = match check {
+        Check::Sql {
+            source,
+            on: Some(on),
+            ..
+        } => (on, Some(source)),
+        Check::Command { on: Some(on), .. } => (on, None),
+        _ => return None,
+    };
+    let refuse =
+        |message: String, hint: &str| Some(Issue::refused(subject, at, message).hint(hint));
+    // That it is there and a machine is said of a command elsewhere.
+    let kind = scope.get(machine.as_str());
+    let Some(snapshots) = kind.and_then(|kind| kind.snapshots()) else {
+        let message = format!("`on` names {machine:?}, which is no machine of its plans");
+        return refuse(
+            message,
+            "name a source of kind \"lightsail\" or \"external\"",
+        );
+    };
+    let is_by_ssh = |held: &Name| {
+        scope
+            .get(held)
+            .is_some_and(|kind| kind.host_by_ssh().is_some())
+    };
+    match wanted {
+        Some(source) if !snapshots.holds.iter().any(|held| *held == **source) => refuse(
+            format!("source {machine:?} is not said to hold {source:?}"),
+            "add it to `holds` of the machine",
+        ),
+        None if !snapshots.holds.iter().any(is_by_ssh) => refuse(
+            format!("it is not known how to log in to a machine of source {machine:?}"),
+            "let it hold a database with `via = \"ssh:…\"`, whose login is used",
+        ),
+        _ => None,
     }
 }

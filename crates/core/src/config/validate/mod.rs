@@ -164,6 +164,7 @@ impl Config {
         when::reports(self, &mut issues);
         when::run(self, &mut issues);
         shape::restore(self, &mut issues);
+        machines::holds(self, &mut issues);
         shape::evidence(self, &mut issues);
         notify::channels(self, &mut issues);
         notify::contacts(self, &mut issues);

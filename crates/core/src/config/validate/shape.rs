@@ -624,11 +624,13 @@ fn misses(subject: &str, at: &str, target: Target, check: &Check) -> Option<Issu
             Check::Http {
                 machine: Some(_), ..
             }
-            | Check::Tcp { .. },
+            | Check::Tcp { .. }
+            | Check::Sql { on: Some(_), .. }
+            | Check::Command { on: Some(_), .. },
             Target::Live,
         ) => {
             let issue = Issue::refused(subject, at, "a machine is not restored live");
-            Some(issue.hint("write the URL that users have: http = \"https://www.example.org/\""))
+            Some(issue.hint("leave out `on`, and write the URL that users have: http = \"https://www.example.org/\""))
         }
         _ => None,
     }
@@ -655,6 +657,7 @@ fn checks(
             issues.push(issue);
             continue;
         }
+        issues.extend(machines::on(subject, &at, &check, scope));
         let Some(source) = check.source() else {
             continue;
         };
@@ -671,7 +674,7 @@ fn checks(
         );
         let (fits, wanted) = match check {
             Check::File { .. } => (matches!(kind, SourceKind::Files(_)), "a files source"),
-            Check::Http { .. } | Check::Tcp { .. } => (
+            Check::Http { .. } | Check::Tcp { .. } | Check::Command { .. } => (
                 matches!(kind, SourceKind::Lightsail(_) | SourceKind::External(_)),
                 "a machine",
             ),

@@ -5,6 +5,7 @@ use crate::config::ExternalConfig;
 use crate::error::{Code, Error, Result};
 use crate::resolve::resolve;
 use crate::secret::Scrubber;
+use crate::shell;
 use crate::transport::{Command, Transport};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -42,6 +43,8 @@ struct SaidMachine {
     detail: Option<String>,
     address: Option<String>,
     path: Option<String>,
+    #[serde(default)]
+    host_keys: Vec<String>,
 }
 
 /// How far it is.
@@ -103,6 +106,7 @@ impl From<SaidMachine> for Machine {
             state: said.state.state(said.detail),
             address: said.address,
             path: said.path,
+            host_keys: said.host_keys,
         }
     }
 }
@@ -144,8 +148,12 @@ impl Commands {
         text.push(b'\n');
         let output = self.transport.output_of(&command, text)?;
         let failed = |how: String| {
-            Error::new(Code::SourceFailed, format!("{program} ({verb}) {how}"))
-                .hint("run it by hand as the user that runs lifeboat, with that JSON as its input")
+            let words: Vec<String> = words.iter().map(|word| shell::quote(word)).collect();
+            let question = shell::quote(&input.to_string());
+            Error::new(Code::SourceFailed, format!("{program} ({verb}) {how}")).hint(format!(
+                "run it by hand as the user that runs lifeboat: echo {question} | {}",
+                words.join(" ")
+            ))
         };
         if !output.status.success() {
             return Err(failed(format!("ended with {}", output.status)).cause(output.stderr));

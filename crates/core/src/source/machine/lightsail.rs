@@ -182,6 +182,7 @@ impl Provider for Instance {
             state: State::Pending,
             address: None,
             path: None,
+            host_keys: Vec::new(),
         }))
     }
 
@@ -266,5 +267,6 @@ fn machine(one: &Value) -> Option<Machine> {
         },
         address: text(one, "publicIpAddress").map(str::to_owned),
         path: None,
+        host_keys: Vec::new(),
     })
 }

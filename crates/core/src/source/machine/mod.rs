@@ -6,11 +6,13 @@
 
 mod descriptor;
 mod external;
+mod held;
 mod lightsail;
 mod quarantine;
 
 pub use descriptor::OfMachine;
 pub use external::Commands;
+pub use held::{Held, held, login};
 pub use lightsail::Instance;
 pub use quarantine::{Quarantine, Quarantined, reap};
 
@@ -77,6 +79,8 @@ pub struct Machine {
     pub address: Option<String>,
     /// A directory of this host that holds its files, if there is one.
     pub path: Option<String>,
+    /// The host keys that its SSH server shows, as `ssh-ed25519 AAAA…`; those of the original if none is told.
+    pub host_keys: Vec<String>,
 }
 
 /// What is to be made of a snapshot.
@@ -183,7 +187,7 @@ impl Source for MachineSource {
 
     fn live(&self) -> Live {
         Live::Nowhere(
-            "a machine is not overwritten: a new one is made of its snapshot, and its address is moved",
+            "a machine is not overwritten; make a new one of its snapshot, which `lifeboat show` names",
         )
     }
 

@@ -10,7 +10,7 @@ mod key;
 mod refusal;
 mod session;
 
-use super::Login;
+use super::{Command, Login, Transport};
 use crate::error::{Error, Result};
 use session::Session;
 use std::ffi::{OsStr, OsString};
@@ -90,6 +90,7 @@ impl Host {
         }
         words.extend(options(&["ControlMaster=no", "LogLevel=ERROR"]));
         words.extend(self.words());
+        words.extend(self.instead()?.into_iter().flat_map(|(words, _)| words));
         words.extend(self.destination());
         Ok(words)
     }
@@ -116,6 +117,35 @@ impl Host {
             words.push(path_option("UserKnownHostsFile", file));
         }
         words
+    }
+
+    /// The options that lead to a copy of the host, and the name under which its host keys are known. Without
+    /// keys of its own it must show one of those that the host itself is known by.
+    fn instead(&self) -> Result<Option<(Vec<OsString>, String)>> {
+        let Some(copy) = &self.config.instead else {
+            return Ok(None);
+        };
+        let mut words = vec!["-G".into()];
+        words.extend(self.words());
+        words.extend(self.destination());
+        let output = Transport::Local.output(&Command::new("ssh").args(words))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let told = |key: &str| {
+            let mut lines = said.lines();
+            lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+        };
+        let name = told("hostname").unwrap_or(&self.name);
+        let alias = match (told("hostkeyalias"), told("port")) {
+            (Some(alias), _) => alias.to_owned(),
+            (None, None | Some("22")) => name.to_owned(),
+            (None, Some(port)) => format!("[{name}]:{port}"),
+        };
+        let words = options(&[
+            &format!("HostName={}", copy.address),
+            &format!("HostKeyAlias={alias}"),
+            "CheckHostIP=no",
+        ]);
+        Ok(Some((words, alias)))
     }
 
     fn destination(&self) -> Vec<OsString> {

@@ -9,6 +9,8 @@ use crate::secret::{Resolvable, Secret};
 use crate::transport::keep::Kept;
 use crate::transport::{Command, Transport};
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +65,10 @@ impl Session {
             "PermitLocalCommand=yes",
         ]));
         words.extend(["-o".into(), format!("LocalCommand=echo {READY}").into()]);
+        if let Some((instead, name)) = host.instead()? {
+            words.extend(instead);
+            words.extend(trust_copy(&directory, host, &name)?);
+        }
         words.extend(host.words());
         words.extend(["-N".into(), "-T".into()]);
         words.extend(host.destination());
@@ -87,6 +93,27 @@ impl Session {
     pub(super) fn words(&self) -> Vec<OsString> {
         shared(self.directory.path(), self.agent.is_some())
     }
+}
+
+/// The options that trust the host keys of a copy of the host, and no others, if it has its own.
+fn trust_copy(directory: &Directory, host: &Host, name: &str) -> Result<Vec<OsString>> {
+    let copy = host.config.instead.as_ref();
+    let keys = copy
+        .map(|copy| copy.host_keys.as_slice())
+        .unwrap_or_default();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lines: String = keys.iter().map(|key| format!("{name} {key}\n")).collect();
+    let path = directory.path().join("known_hosts");
+    // In a private directory, and gone with the connection.
+    let file = OpenOptions::new().write(true).create_new(true).open(&path);
+    file.and_then(|mut file| file.write_all(lines.as_bytes()))
+        .map_err(|error| Error::io("host keys cannot be passed to ssh", &error))?;
+    let mut words = options(&["GlobalKnownHostsFile=/dev/null", "KnownHostsCommand=none"]);
+    words.push("-o".into());
+    words.push(path_option("UserKnownHostsFile", &path));
+    Ok(words)
 }
 
 /// Keeps `ssh` and its helpers from asking anybody, including those that it starts for jump hosts.

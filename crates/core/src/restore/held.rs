@@ -1,0 +1,187 @@
+//! Databases that came back with their machine, compared with what was captured of them.
+
+use super::checks::counts;
+use super::{Restored, Stopwatch, prove};
+use crate::cancel;
+use crate::config::SnapshotConfig;
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::expect::Percent;
+use crate::fetch::Fetched;
+use crate::name::Name;
+use crate::probe::{self, CheckOutcome, CheckResult, Subject};
+use crate::source::machine::{self, Held, Machine};
+use crate::source::{self, Arrived, Limit, Placed};
+use crate::sqlite;
+use std::time::{Duration, Instant};
+
+/// How long a database may take until it answers, on a machine that has just come up.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(300);
+/// How often it is asked.
+const ANSWERS_EVERY: Duration = Duration::from_secs(2);
+const EXPECTED: &str = "as in its dump of the same point";
+
+/// Compares the databases that a machine holds with what was captured of them in the same point. The machine
+/// counts as compared if each of them is equal. Does nothing where it holds none.
+pub fn prove_all(
+    context: &Context,
+    fetched: &Fetched,
+    restored: &mut Restored,
+    watch: &mut Stopwatch,
+) -> Vec<CheckResult> {
+    let Placed::Machine(machine) = &restored.placed else {
+        return Vec::new();
+    };
+    let config = context.config.source.get(&restored.source);
+    let Some(config) = config.and_then(|config| config.kind.snapshots()) else {
+        return Vec::new();
+    };
+    let (mut checks, mut limits, mut equal) = (Vec::new(), Vec::new(), 0);
+    for name in &config.holds {
+        let subject = Subject::held(name, &restored.source);
+        let one = One {
+            context,
+            fetched,
+            machine,
+            of: &restored.source,
+            name,
+            config,
+        };
+        match one.compare(subject.clone(), watch) {
+            Ok(Compared::Equal(check)) => {
+                equal += 1;
+                checks.push(check);
+            }
+            Ok(Compared::Near(check, limit)) => {
+                limits.push(limit);
+                checks.push(check);
+            }
+            Ok(Compared::Apart(check)) => {
+                let known = config.tolerance.is_some();
+                restored.warnings.extend((!known).then(|| {
+                    format!("if {name} is written to between its dump and the snapshot, say with `tolerance` how much may differ")
+                }));
+                checks.push(check);
+            }
+            Ok(Compared::Not(why)) => limits.push(format!("{name} was not compared: {why}")),
+            Err(error) => {
+                let error = cancel::explain(error);
+                checks.push(CheckResult::from_error(subject, EXPECTED, &error, true));
+            }
+        }
+    }
+    if equal > 0 && equal == config.holds.len() {
+        restored.differences = Some(Vec::new());
+        let names: Vec<&str> = config.holds.iter().map(Name::as_str).collect();
+        limits.push(format!(
+            "of the machine, {} was compared, and nothing else of its disk",
+            names.join(", ")
+        ));
+    }
+    restored.limits.extend(limits.into_iter().map(Limit::Said));
+    checks
+}
+
+/// How a database on a machine compares.
+enum Compared {
+    /// It is equal.
+    Equal(CheckResult),
+    /// It differs no more than it may, with what that leaves unproved.
+    Near(CheckResult, String),
+    /// It differs.
+    Apart(CheckResult),
+    /// There is nothing to compare it with, for this reason.
+    Not(&'static str),
+}
+
+/// A database on a machine.
+struct One<'a> {
+    context: &'a Context,
+    fetched: &'a Fetched,
+    machine: &'a Machine,
+    of: &'a Name,
+    name: &'a Name,
+    config: &'a SnapshotConfig,
+}
+
+impl One<'_> {
+    fn compare(&self, subject: Subject, watch: &mut Stopwatch) -> Result<Compared> {
+        let name = self.name;
+        let Some(config) = self.context.config.source.get(name) else {
+            return Ok(Compared::Not("it is not configured any more"));
+        };
+        let kind = config.kind.kind();
+        let artifact = source::descriptor(kind).main_artifact();
+        let details = self.fetched.details.as_ref().ok();
+        let Some(captured) = details.and_then(|details| details.artifact(name, artifact)) else {
+            return Ok(Compared::Not("this point has no proof of it"));
+        };
+        let held = self.reach()?;
+        let arrived = Restored::at(name.clone(), kind, Arrived::at(held.placed.clone()));
+        let compared = prove(self.context, self.fetched, arrived, watch)?;
+        let differences = compared.differences.unwrap_or_default();
+        if differences.is_empty() {
+            let (passed, same) = (CheckOutcome::Passed, "the same");
+            let check = CheckResult::new(subject, compared.summary, same, passed);
+            return Ok(Compared::Equal(check));
+        }
+        let Some(tolerance) = self.config.tolerance else {
+            let line = ToString::to_string;
+            let check = CheckResult::differing(subject, compared.summary, &differences, line);
+            return Ok(Compared::Apart(check));
+        };
+        let observed = self.counts(&held)?;
+        let check = probe::compare_counts(subject, &observed, &counts(&captured.proof), tolerance);
+        Ok(match check.outcome {
+            CheckOutcome::Passed => Compared::Near(check, near(name, differences.len(), tolerance)),
+            CheckOutcome::Failed | CheckOutcome::Unknown => Compared::Apart(check),
+        })
+    }
+
+    /// Waits until it answers.
+    fn reach(&self) -> Result<Held> {
+        let (name, scratch) = (self.name, self.context.state.scratch());
+        let step = format!("wait for {name} on machine {}", self.machine.name);
+        self.context.reporter.step(&step, None);
+        let kinds = &self.context.config.source;
+        let kind = kinds.get(name).map(|source| &source.kind).ok_or_else(|| {
+            Error::new(
+                Code::Configuration,
+                format!("there is no source named {name}"),
+            )
+        })?;
+        let of = kinds
+            .get(self.of)
+            .and_then(|source| machine::provider(&source.kind));
+        let of = of.map_or_else(String::new, |provider| provider.machine().to_owned());
+        let held = machine::held(kind, self.machine, &of, &scratch)?;
+        let patience = Duration::from_secs(self.config.wait.seconds).min(ANSWERS_WITHIN);
+        let begun = Instant::now();
+        loop {
+            match held.answers(&self.context.scrubber) {
+                Ok(()) => return Ok(held),
+                Err(error) if begun.elapsed() > patience => return Err(error),
+                Err(_) => cancel::wait(ANSWERS_EVERY)?,
+            }
+        }
+    }
+
+    /// Rows of each of its tables.
+    fn counts(&self, held: &Held) -> Result<std::collections::BTreeMap<String, u64>> {
+        match &held.placed {
+            Placed::Database(database) => database.row_counts(&self.context.scrubber),
+            Placed::File(path) => Ok(counts(&sqlite::observe(path)?)),
+            other => Err(other.is_no_place_of("database")),
+        }
+    }
+}
+
+fn near(name: &Name, differences: usize, tolerance: Percent) -> String {
+    let count = match differences {
+        1 => "1 difference".to_owned(),
+        n => format!("{n} differences"),
+    };
+    format!(
+        "{name} on the machine has {count} from its dump, with row counts within {tolerance}: what was written between the two was not told from what was lost"
+    )
+}
