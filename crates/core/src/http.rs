@@ -10,11 +10,14 @@ use crate::visible::{cut, visible};
 use jiff::Timestamp;
 use std::fmt;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 use ureq::http::{self, HeaderValue, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy, Timeout};
 use zeroize::Zeroizing;
 
@@ -35,6 +38,8 @@ pub struct Url {
     scheme: &'static str,
     host: String,
     port: Option<u16>,
+    /// Who is asked, instead of whom the name resolves to.
+    at: Option<IpAddr>,
 }
 
 impl Url {
@@ -54,8 +59,17 @@ impl Url {
             scheme,
             host: authority.host().to_owned(),
             port: authority.port_u16(),
+            at: None,
             text: Zeroizing::new(text.to_owned()),
         })
+    }
+
+    /// The same URL, asked of the server at this address, whatever its name resolves to.
+    pub fn asked_at(self, address: IpAddr) -> Self {
+        Url {
+            at: Some(address),
+            ..self
+        }
     }
 
     /// The URL of `path`, which begins with a slash, below this one.
@@ -377,9 +391,10 @@ fn agent(url: &Url, limits: Limits) -> Agent {
         .root_certs(RootCerts::PlatformVerifier)
         .unversioned_rustls_crypto_provider(provider)
         .build();
-    Agent::config_builder()
+    let direct = url.at.is_some() || is_near(&url.host);
+    let config = Agent::config_builder()
         .tls_config(tls)
-        .proxy(Proxy::try_from_env().filter(|_| !is_near(&url.host)))
+        .proxy(Proxy::try_from_env().filter(|_| !direct))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -387,8 +402,32 @@ fn agent(url: &Url, limits: Limits) -> Agent {
         .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(limits.connect))
         .timeout_global(Some(limits.total))
-        .build()
-        .into()
+        .build();
+    match url.at {
+        Some(address) => Agent::with_parts(config, DefaultConnector::default(), At(address)),
+        None => config.into(),
+    }
+}
+
+/// Resolves every name to one address.
+#[derive(Debug)]
+struct At(IpAddr);
+
+impl Resolver for At {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let default = match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        let mut addresses = self.empty();
+        addresses.push(SocketAddr::new(self.0, uri.port_u16().unwrap_or(default)));
+        Ok(addresses)
+    }
 }
 
 /// The wait that `Retry-After` asks for: seconds, or a date.

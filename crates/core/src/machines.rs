@@ -195,6 +195,15 @@ pub fn quarantine(context: &Context) -> Result<Quarantine> {
     ))
 }
 
+/// Leads addresses that a killed restore left leading nowhere to where they led. Returns what was done, and what
+/// could not be.
+pub fn mend(context: &Context) -> Vec<String> {
+    match quarantine(context) {
+        Ok(quarantine) => machine::mend(&quarantine.notes, &context.config.source),
+        Err(error) => vec![error.with_hint()],
+    }
+}
+
 /// Destroys the machines of drills whose process is gone, and those whose time is over, whoever made them.
 /// Returns what was done, and what could not be.
 pub fn reap(context: &Context) -> Vec<String> {

@@ -212,14 +212,15 @@ impl Collected {
 
     /// What is asked of Lightsail, whose actions are allowed on everything or nothing.
     fn of_machines(&mut self, role: Role, config: &Config) {
+        const BACKUP: [&str; 4] = [
+            "lightsail:CreateInstanceSnapshot",
+            "lightsail:GetInstanceSnapshots",
+            // It looks for machines that outlived their drill.
+            "lightsail:GetInstances",
+            "lightsail:TagResource",
+        ];
         let actions: &[&'static str] = match role {
-            Role::Backup => &[
-                "lightsail:CreateInstanceSnapshot",
-                "lightsail:GetInstanceSnapshots",
-                // It looks for machines that outlived their drill.
-                "lightsail:GetInstances",
-                "lightsail:TagResource",
-            ],
+            Role::Backup => &BACKUP,
             Role::Drill => &[
                 "lightsail:CreateInstancesFromSnapshot",
                 "lightsail:DeleteInstance",
@@ -232,12 +233,35 @@ impl Collected {
                 "lightsail:DeleteInstanceSnapshot",
                 "lightsail:GetInstanceSnapshots",
             ],
-            Role::Restore | Role::Posture => &[],
+            Role::Restore => &[
+                "lightsail:AttachStaticIp",
+                "lightsail:CreateInstancesFromSnapshot",
+                "lightsail:DetachStaticIp",
+                "lightsail:GetInstancePortStates",
+                "lightsail:PutInstancePublicPorts",
+            ],
+            Role::Posture => &[],
         };
-        let mut sources = config.source.values();
-        if sources.any(|source| matches!(source.kind, SourceKind::Lightsail(_))) {
-            actions
-                .iter()
+        for source in config.source.values() {
+            let SourceKind::Lightsail(lightsail) = &source.kind else {
+                continue;
+            };
+            let mut all = actions.to_vec();
+            let makes = matches!(role, Role::Drill | Role::Restore);
+            let takes = matches!(role, Role::Backup | Role::Restore);
+            if role == Role::Restore {
+                // It takes points of what is live before and after.
+                all.extend(BACKUP);
+            }
+            if takes && lightsail.snapshots.address.is_some() {
+                all.push("lightsail:GetStaticIp");
+            }
+            let held = lightsail.snapshots.holds.iter();
+            let mut held = held.filter_map(|name| config.source.get(name));
+            if makes && held.any(|source| source.kind.host_by_ssh().is_some()) {
+                all.push("lightsail:GetInstanceAccessDetails");
+            }
+            all.into_iter()
                 .for_each(|action| self.add(action, "*".to_owned()));
         }
     }

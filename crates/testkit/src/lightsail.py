@@ -178,6 +178,52 @@ class Machines:
                 )
 
 
+class Forwarders:
+    """Static addresses: what reaches one reaches the instance that it is attached to, at the same port."""
+
+    def __init__(self):
+        self.known, self.leads = set(), {}
+
+    def reconcile(self, account):
+        leads = {}
+        for region in account["regions"].values():
+            for item in region["resources"].values():
+                if item["resourceType"] == "StaticIp":
+                    holder = region["resources"].get(item.get("attachedTo") or "")
+                    leads[item["ipAddress"]] = holder and holder["_address"]
+        self.leads = leads
+        for address in leads:
+            for port in account["settings"]["forward"]:
+                if address.startswith("127.") and (address, port) not in self.known:
+                    self.known.add((address, port))
+                    threading.Thread(target=self.listen, args=(address, port), daemon=True).start()
+
+    def listen(self, address, port):
+        with socket.create_server((address, port)) as server:
+            while True:
+                caller = server.accept()[0]
+                threading.Thread(target=self.forward, args=(caller, address, port), daemon=True).start()
+
+    def forward(self, caller, address, port):
+        try:
+            callee = socket.create_connection((self.leads.get(address) or "", port), timeout=5)
+        except OSError:
+            return caller.close()
+        callee.settimeout(None)
+        threading.Thread(target=pump, args=(callee, caller), daemon=True).start()
+        return pump(caller, callee)
+
+
+def pump(one, other):
+    try:
+        while data := one.recv(1 << 16):
+            other.sendall(data)
+        other.shutdown(socket.SHUT_WR)
+    except OSError:
+        one.close()
+        other.close()
+
+
 class Service:
     """The account, its keys, and the faults to come."""
 
@@ -185,7 +231,7 @@ class Service:
         self.account = new_account()
         self.keys = {access_key: {"secretKey": secret_key}}
         self.faults, self.calls = [], []
-        self.machines = Machines()
+        self.machines, self.forwarders = Machines(), Forwarders()
         self.lock = threading.Lock()
 
     def fault_for(self, operation):
@@ -223,8 +269,12 @@ class Service:
                 status, answer = error.status, refusal(error)
                 call["refused"] = error.kind
             call["status"] = status
-            self.machines.reconcile(self.account)
+            self.reconcile()
         return status, answer, call["fault"]
+
+    def reconcile(self):
+        self.machines.reconcile(self.account)
+        self.forwarders.reconcile(self.account)
 
     def answer(self, headers, operation, call, fault):
         kind = call["fault"]
@@ -311,7 +361,7 @@ class Control:
             settle(self.service.account, time.time())
             answer = getattr(self, name)(**request)
             settle(self.service.account, time.time())
-            self.service.machines.reconcile(self.service.account)
+            self.service.reconcile()
             return {} if answer is None else copy.deepcopy(answer)
 
     def state(self):
@@ -337,7 +387,8 @@ class Control:
         return {"calls": calls}
 
     def settings(self, **changes):
-        """Changes snapshotDelay, instanceDelay (seconds), pageSize, boot (a command or null), notFoundStatus."""
+        """Changes snapshotDelay, instanceDelay (seconds), pageSize, boot and snapshot (commands or null), hostKeys
+        (the path of a public key), forward (the ports of static addresses), notFoundStatus."""
         known = self.service.account["settings"]
         for name in changes:
             if name not in known:

@@ -10,6 +10,8 @@ import binascii
 import copy
 import datetime
 import ipaddress
+import subprocess
+import sys
 import time
 import uuid
 
@@ -76,6 +78,9 @@ def new_account():
             "instanceDelay": 0.0,
             "pageSize": 50,
             "boot": None,
+            "snapshot": None,
+            "hostKeys": None,
+            "forward": [],
             "notFoundStatus": 404,
         },
     }
@@ -274,6 +279,16 @@ class Calls:
     def GetInstanceState(self, p):
         return {"state": self.find("Instance", p["instanceName"])["state"]}
 
+    def GetInstanceAccessDetails(self, p):
+        instance = self.find("Instance", p["instanceName"])
+        details = {"instanceName": instance["name"], "protocol": "ssh", "username": instance["username"]}
+        if self.settings["hostKeys"]:
+            words = {"{instance}": instance["name"], "{address}": instance["_address"]}
+            with open(filled(self.settings["hostKeys"], words), encoding="ascii") as file:
+                algorithm, public = file.read().split()[:2]
+            details["hostKeys"] = [{"algorithm": algorithm, "publicKey": public}]
+        return {"accessDetails": details}
+
     def CreateInstancesFromSnapshot(self, p):
         snapshot = self.source_of_instances(p)
         zone, size = p["availabilityZone"], bundle_of(p["bundleId"])
@@ -289,7 +304,6 @@ class Calls:
         answer = []
         for name in names:
             boot = self.settings["boot"]
-            words = {"{instance}": name, "{snapshot}": snapshot["name"], "{origin}": snapshot["_origin"]}
             made = self.new_instance(
                 name, zone, p["bundleId"], snapshot["fromBlueprintId"], p.get("tags", []),
                 self.settings["instanceDelay"],
@@ -298,7 +312,12 @@ class Calls:
                 addOns=[copy.deepcopy(add_on) for _, add_on in requests],
             )
             if boot and made["_outcome"] == "running":
-                made.update(_boot=[filled(word, words) for word in boot], _address="127.0.0.1")
+                made["_address"] = f"127.77.{made['_seq'] // 250}.{made['_seq'] % 250 + 1}"
+                words = {
+                    "{instance}": name, "{snapshot}": snapshot["name"], "{origin}": snapshot["_origin"],
+                    "{address}": made["_address"],
+                }
+                made["_boot"] = [filled(word, words) for word in boot]
             answer.append(self.operation("CreateInstancesFromSnapshot", made, until=made))
         return {"operations": answer}
 
@@ -392,6 +411,9 @@ class Calls:
         if instance["state"]["name"] not in ("running", "stopped"):
             raise invalid(f"The Instance is {instance['state']['name']}: {instance['name']}")
         made = self.new_snapshot(p["instanceSnapshotName"], taken_of(instance), p.get("tags", []))
+        if self.settings["snapshot"]:
+            words = {"{instance}": instance["name"], "{snapshot}": made["name"]}
+            subprocess.run([filled(word, words) for word in self.settings["snapshot"]], check=True, stdout=sys.stderr)
         answer = [
             self.operation("CreateInstanceSnapshot", made, instance["name"], until=made),
             self.operation("CreateInstanceSnapshot", instance, made["name"], until=made),

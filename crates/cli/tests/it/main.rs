@@ -51,6 +51,7 @@ mod layout_faults;
 mod left_behind;
 mod lightsail;
 mod live;
+mod machine_restore;
 mod machines;
 mod man;
 mod managed;

@@ -312,6 +312,13 @@ impl<'a> Run<'a> {
         self.failure.get_or_insert(error);
     }
 
+    fn warn_all(&mut self, texts: Vec<String>) {
+        texts
+            .iter()
+            .for_each(|text| self.context.reporter.warn(text));
+        self.details.warnings.extend(texts);
+    }
+
     fn capture_all(&mut self) {
         for name in &self.plan.sources {
             if unanimous(&self.stores).is_some() {

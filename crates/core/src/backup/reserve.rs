@@ -57,6 +57,11 @@ impl Reserved<'_> {
     pub fn take(self) -> Report {
         let mut run = self.run;
         let (context, plan) = (run.context, run.plan);
+        let has_machines = has_machines(context, plan);
+        if has_machines {
+            // An address that leads nowhere comes first, and costs nothing where none does.
+            run.warn_all(machines::mend(context));
+        }
         let begun = run.begin_spool();
         match begun.and_then(|()| run_commands(context, Hook::Before, &plan.before)) {
             Ok(()) => run.capture_all(),
@@ -67,23 +72,21 @@ impl Reserved<'_> {
         }
         run.settle();
         let mut report = run.commit();
-        for text in reap(context, plan) {
-            context.reporter.warn(&text);
-            report.warnings.push(text);
+        if has_machines {
+            // Whoever takes snapshots every day comes by often enough to destroy what killed drills left.
+            let told = machines::reap(context);
+            told.iter().for_each(|text| context.reporter.warn(text));
+            report.warnings.extend(told);
         }
         report
     }
 }
 
-/// Destroys what killed drills left, where a plan takes snapshots of a machine: whoever does that every day
-/// comes by often enough. Returns what to tell.
-fn reap(context: &Context, plan: &PlanConfig) -> Vec<String> {
+/// Whether a plan takes snapshots of a machine.
+fn has_machines(context: &Context, plan: &PlanConfig) -> bool {
     let mut sources = plan
         .sources
         .iter()
         .filter_map(|name| context.config.source.get(name));
-    match sources.any(|source| source.kind.snapshots().is_some()) {
-        true => machines::reap(context),
-        false => Vec::new(),
-    }
+    sources.any(|source| source.kind.snapshots().is_some())
 }

@@ -46,7 +46,8 @@ pub struct CheckConfig {
     /// Time for `http` and `tcp` to succeed; `1m` when absent.
     pub within: Option<Span>,
     /// Name of a machine source: `sql` asks the database as it came back with the machine that `holds`
-    /// it, and `command` runs on the machine, with the login of a database that it `holds`.
+    /// it, `command` runs on the machine with the login of a database that it `holds`, and `http` is
+    /// asked at its address, whatever the name in the URL resolves to.
     pub on: Option<String>,
 }
 
@@ -96,10 +97,12 @@ pub enum Check {
     },
     /// A question to a web server.
     Http {
-        /// The URL, with `{SOURCE}` for the address of that machine.
+        /// The URL, with `{SOURCE}` for the address of that machine unless `on`.
         url: String,
         /// That source.
         machine: Option<String>,
+        /// True if the machine is asked by the name in the URL.
+        on: bool,
         /// The status it must answer with.
         status: u16,
         /// Text that the answer must contain.
@@ -128,6 +131,16 @@ impl Check {
             | Check::Tcp { source, .. } => Some(source),
             Check::Http { machine, .. } => machine.as_deref(),
             Check::Command { on, .. } => on.as_deref(),
+        }
+    }
+
+    /// Name of the machine that is asked, if one is.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Check::Sql { on, .. } | Check::Command { on, .. } => on.as_deref(),
+            Check::Http { machine, .. } => machine.as_deref(),
+            Check::Tcp { source, .. } => Some(source),
+            Check::File { .. } | Check::Live { .. } => None,
         }
     }
 }
@@ -188,13 +201,7 @@ impl CheckConfig {
         }
         let within = self.within.unwrap_or(WITHIN_DEFAULT);
         if let Some(url) = &self.http {
-            return Ok(Check::Http {
-                machine: machine_of(url)?,
-                url: url.clone(),
-                status: self.status.unwrap_or(STATUS_DEFAULT),
-                contains: self.contains.clone(),
-                within,
-            });
+            return self.http(url, within);
         }
         if let Some(source) = &self.tcp {
             return Ok(Check::Tcp {
@@ -213,6 +220,21 @@ impl CheckConfig {
         })
     }
 
+    fn http(&self, url: &str, within: Span) -> Result<Check, String> {
+        let machine = machine_of(url)?;
+        if machine.is_some() && self.on.is_some() {
+            return Err("an http check names its machine once: in braces, or with `on`".into());
+        }
+        Ok(Check::Http {
+            machine: machine.or_else(|| self.on.clone()),
+            on: self.on.is_some(),
+            url: url.to_owned(),
+            status: self.status.unwrap_or(STATUS_DEFAULT),
+            contains: self.contains.clone(),
+            within,
+        })
+    }
+
     /// Refuses keys of other checks: `contains` beside `sql` makes no sense.
     fn refuse_keys_of_others(&self, kind: &str) -> Result<(), String> {
         let keys: [(&str, &[&str], bool); 9] = [
@@ -224,7 +246,7 @@ impl CheckConfig {
             ("status", &["http"], self.status.is_some()),
             ("port", &["tcp"], self.port.is_some()),
             ("within", &["http", "tcp"], self.within.is_some()),
-            ("on", &["sql", "command"], self.on.is_some()),
+            ("on", &["sql", "command", "http"], self.on.is_some()),
         ];
         match keys
             .iter()

@@ -24,6 +24,10 @@ pub struct SnapshotConfig {
     /// How long a machine may live that a drill makes.
     #[serde(default = "default_lifetime")]
     pub lifetime: Span,
+    /// The address that leads users to the machine: of Lightsail the name of a static IP address. A restore
+    /// lets it lead to the new machine, and snapshots are taken of the one that it leads to.
+    #[serde(default)]
+    pub address: Option<String>,
     /// Databases of the same plan that live on it. A drill compares them, as they come back with the
     /// machine, with what was captured of them.
     #[serde(default)]
@@ -143,6 +147,12 @@ pub struct ExternalConfig {
     /// Destroys a machine that `restore` made.
     #[serde(default)]
     pub destroy: Vec<String>,
+    /// Says which machine an address leads to; a restore needs it.
+    #[serde(default)]
+    pub holder: Vec<String>,
+    /// Lets an address lead to a machine; a restore needs it.
+    #[serde(default, rename = "move")]
+    pub lead: Vec<String>,
     /// Environment variables of the commands, each a reference.
     #[serde(default)]
     #[schemars(extend("propertyNames" = super::text::variables()))]
@@ -157,7 +167,7 @@ pub struct ExternalConfig {
 
 impl ExternalConfig {
     /// Its commands, by their keys.
-    pub fn commands(&self) -> [(&'static str, &Vec<String>); 6] {
+    pub fn commands(&self) -> [(&'static str, &Vec<String>); 8] {
         [
             ("create", &self.create),
             ("list", &self.list),
@@ -165,6 +175,8 @@ impl ExternalConfig {
             ("restore", &self.restore),
             ("machines", &self.machines),
             ("destroy", &self.destroy),
+            ("holder", &self.holder),
+            ("move", &self.lead),
         ]
     }
 }

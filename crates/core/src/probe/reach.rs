@@ -5,7 +5,7 @@ use crate::cancel;
 use crate::http::{Limits, Method, Request, Url, send};
 use crate::span::Span;
 use jiff::Timestamp;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// How long one attempt may take.
@@ -19,6 +19,8 @@ const BODY_BYTES_MAX: u64 = 1 << 20;
 pub struct Page<'a> {
     /// Where it is asked.
     pub url: &'a str,
+    /// Name or address of the server that is asked, if it is not the one of the URL.
+    pub at: Option<&'a str>,
     /// The status.
     pub status: u16,
     /// What must be in the body.
@@ -33,6 +35,11 @@ pub fn check_http(name: Subject, page: &Page<'_>, within: Span) -> CheckResult {
     };
     let Some(url) = Url::parse(page.url) else {
         return CheckResult::unknown(name, expected, "it is no URL of a web server");
+    };
+    let url = match page.at.map(address_of) {
+        None => url,
+        Some(Ok(address)) => url.asked_at(address),
+        Some(Err(why)) => return CheckResult::unknown(name, expected, why),
     };
     let request = Request {
         method: Method::Get,
@@ -64,12 +71,19 @@ pub fn check_http(name: Subject, page: &Page<'_>, within: Span) -> CheckResult {
 pub fn check_tcp(name: Subject, host: &str, port: u16, within: Span) -> CheckResult {
     let expected = format!("port {port} takes connections");
     until(name, &expected, within, || {
-        let addresses = (host, port).to_socket_addrs();
-        let mut addresses = addresses.map_err(|error| error.to_string())?;
-        let address = addresses.next().ok_or("its name has no address")?;
+        let address = SocketAddr::new(address_of(host)?, port);
         let connected = TcpStream::connect_timeout(&address, ATTEMPT);
         connected.map(drop).map_err(|error| error.to_string())
     })
+}
+
+fn address_of(host: &str) -> Result<IpAddr, String> {
+    let addresses = (host, 0).to_socket_addrs();
+    let mut addresses = addresses.map_err(|error| error.to_string())?;
+    let first = addresses.next();
+    first
+        .map(|address| address.ip())
+        .ok_or_else(|| "its name has no address".to_owned())
 }
 
 /// Tries until it succeeds, or the time is over.
@@ -115,6 +129,7 @@ mod tests {
         let url = format!("http://127.0.0.1:{port}/");
         let page = Page {
             url: &url,
+            at: None,
             status: 200,
             contains,
         };

@@ -3,8 +3,11 @@
 //! Nothing live is touched before everything is staged beside it and equals what was captured.
 
 mod buckets;
+mod machine;
 mod prepare;
 mod report;
+
+pub(super) use machine::{is_aside, only as only_machine, plan as plan_machine};
 
 use super::checks::{self, Checked};
 use super::resume::Resumable;
@@ -482,11 +485,8 @@ impl<'a> Restoring<'a> {
             points: self.points,
             directory: Path::new("/"),
         };
-        let results: Vec<_> = restore
-            .checks
-            .iter()
-            .map(|check| checks::run(&checked, check))
-            .collect();
+        let asked = restore.checks.iter().filter(|check| !is_aside(check));
+        let results: Vec<_> = asked.map(|check| checks::run(&checked, check)).collect();
         self.restored.truncate(own);
         // What is live must answer. A check that could not be made counts as well, unless it is of
         // a source that was not to be restored.

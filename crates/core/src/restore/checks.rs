@@ -77,12 +77,14 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
         Check::Http {
             url,
             machine,
+            on,
             status,
             contains,
             within,
-        } => checked.at(&url, machine.as_deref()).map(|url| {
+        } => checked.at(&url, machine.as_deref(), on).map(|(url, at)| {
             let page = Page {
                 url: &url,
+                at: at.as_deref(),
                 status,
                 contains: contains.as_deref(),
             };
@@ -151,6 +153,7 @@ pub fn can_be_asked(checks: &[CheckConfig], wanted: &[Name]) -> Result<()> {
             Ok(Check::Sql {
                 source,
                 expect: Expect::Same,
+                on: None,
                 ..
             }) => source,
             Ok(Check::Live { source, .. }) => source,
@@ -173,7 +176,8 @@ impl<'a> Checked<'a> {
     /// What a check needs and does not have, for a reason that is a result of its own.
     fn lacks(&self, check: &CheckConfig) -> Option<String> {
         let parsed = check.parsed().ok();
-        let asked = parsed.as_ref().and_then(Check::source);
+        let asked = parsed.as_ref();
+        let asked = asked.and_then(|check| check.machine().or(check.source()));
         if let Some(source) = asked.filter(|_| check.live.is_none()) {
             let missing = self.source(source).is_err();
             return missing.then(|| format!("source {source} was not brought back"));
@@ -204,7 +208,7 @@ impl<'a> Checked<'a> {
         };
         let config = self.context.config.source.get(source);
         let provider = config.and_then(|config| machine::provider(&config.kind));
-        let of = provider.map(|provider| provider.machine().to_owned());
+        let of = provider.map(|provider| provider.original().to_owned());
         Ok((machine, of.unwrap_or_default()))
     }
 
@@ -238,15 +242,16 @@ impl<'a> Checked<'a> {
         })
     }
 
-    /// A URL with the address of the machine that it names.
-    fn at(&self, url: &str, machine: Option<&str>) -> Result<String> {
-        match machine {
-            Some(source) => {
-                let name = format!("{{{source}}}");
-                Ok(url.replace(&name, &self.address(source)?))
-            }
-            None => Ok(url.to_owned()),
-        }
+    /// A URL, and the address at which it is asked if that is not the one in it.
+    fn at(&self, url: &str, machine: Option<&str>, on: bool) -> Result<(String, Option<String>)> {
+        let Some(source) = machine else {
+            return Ok((url.to_owned(), None));
+        };
+        let address = self.address(source)?;
+        Ok(match on {
+            true => (url.to_owned(), Some(address)),
+            false => (url.replace(&format!("{{{source}}}"), &address), None),
+        })
     }
 
     fn source(&self, name: &str) -> Result<&'a Restored> {
@@ -276,9 +281,11 @@ impl<'a> Checked<'a> {
         query: &str,
         expect: &Expect,
     ) -> Result<CheckResult> {
-        let restored = self.source(source)?;
         let held = on.map(|on| self.held(source, on)).transpose()?;
-        let placed = held.as_ref().map_or(&restored.placed, |held| &held.placed);
+        let placed = match &held {
+            Some(held) => &held.placed,
+            None => &self.source(source)?.placed,
+        };
         let observed = match placed {
             Placed::Database(database) => database.query(query, &self.context.scrubber)?,
             Placed::File(path) => sqlite::query(path, query)?,
@@ -289,7 +296,11 @@ impl<'a> Checked<'a> {
                 ));
             }
         };
-        let answers = self.captured(source, restored.kind).map(|d| &d.answers);
+        let kind = match on {
+            Some(_) => self.configured(source)?.kind.kind(),
+            None => self.source(source)?.kind,
+        };
+        let answers = self.captured(source, kind).map(|d| &d.answers);
         let captured = answers.and_then(|a| a.get(query)).map(String::as_str);
         Ok(probe::judge_answer(name, expect, &observed, captured))
     }

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::expect::Percent;
 use crate::fetch::Fetched;
+use crate::machines;
 use crate::name::Name;
 use crate::probe::{self, CheckOutcome, CheckResult, Subject};
 use crate::source::machine::{self, Held, Machine};
@@ -32,6 +33,7 @@ pub fn prove_all(
     let Placed::Machine(machine) = &restored.placed else {
         return Vec::new();
     };
+    let mut machine = machine.clone();
     let config = context.config.source.get(&restored.source);
     let Some(config) = config.and_then(|config| config.kind.snapshots()) else {
         return Vec::new();
@@ -39,10 +41,10 @@ pub fn prove_all(
     let (mut checks, mut limits, mut equal) = (Vec::new(), Vec::new(), 0);
     for name in &config.holds {
         let subject = Subject::held(name, &restored.source);
-        let one = One {
+        let mut one = One {
             context,
             fetched,
-            machine,
+            machine: &mut machine,
             of: &restored.source,
             name,
             config,
@@ -79,6 +81,8 @@ pub fn prove_all(
         ));
     }
     restored.limits.extend(limits.into_iter().map(Limit::Said));
+    // With the host keys that were asked for.
+    restored.placed = Placed::Machine(machine);
     checks
 }
 
@@ -98,14 +102,14 @@ enum Compared {
 struct One<'a> {
     context: &'a Context,
     fetched: &'a Fetched,
-    machine: &'a Machine,
+    machine: &'a mut Machine,
     of: &'a Name,
     name: &'a Name,
     config: &'a SnapshotConfig,
 }
 
 impl One<'_> {
-    fn compare(&self, subject: Subject, watch: &mut Stopwatch) -> Result<Compared> {
+    fn compare(&mut self, subject: Subject, watch: &mut Stopwatch) -> Result<Compared> {
         let name = self.name;
         let Some(config) = self.context.config.source.get(name) else {
             return Ok(Compared::Not("it is not configured any more"));
@@ -139,7 +143,7 @@ impl One<'_> {
     }
 
     /// Waits until it answers.
-    fn reach(&self) -> Result<Held> {
+    fn reach(&mut self) -> Result<Held> {
         let (name, scratch) = (self.name, self.context.state.scratch());
         let step = format!("wait for {name} on machine {}", self.machine.name);
         self.context.reporter.step(&step, None);
@@ -150,14 +154,19 @@ impl One<'_> {
                 format!("there is no source named {name}"),
             )
         })?;
-        let of = kinds
-            .get(self.of)
-            .and_then(|source| machine::provider(&source.kind));
-        let of = of.map_or_else(String::new, |provider| provider.machine().to_owned());
-        let held = machine::held(kind, self.machine, &of, &scratch)?;
+        let provider = machines::provider(&self.context.config, self.of).ok_or_else(|| {
+            Error::new(
+                Code::Configuration,
+                format!("source {} is no machine", self.of),
+            )
+        })?;
         let patience = Duration::from_secs(self.config.wait.seconds).min(ANSWERS_WITHIN);
         let begun = Instant::now();
         loop {
+            if kind.host_by_ssh().is_some() && self.machine.host_keys.is_empty() {
+                self.machine.host_keys = provider.host_keys(self.machine)?;
+            }
+            let held = machine::held(kind, self.machine, provider.original(), &scratch)?;
             match held.answers(&self.context.scrubber) {
                 Ok(()) => return Ok(held),
                 Err(error) if begun.elapsed() > patience => return Err(error),

@@ -5,7 +5,7 @@
 //! in, one by one. What was there is kept beside it. If the swap or a check afterwards fails,
 //! everything is swapped back.
 
-use super::carry_out::{Restoring, Wanted};
+use super::carry_out::{Restoring, Wanted, is_aside, only_machine, plan_machine};
 use super::{application, checks, interrupted, leftovers};
 use crate::cancel;
 use crate::config::Config;
@@ -156,7 +156,17 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
         partial,
     } = choose(from, options)?;
     let wanted = choose_sources(&points, &options.sources)?;
+    let machine = match options.sources.is_empty() {
+        true => None,
+        false => {
+            let names: Vec<Name> = wanted.iter().map(|w| w.name().clone()).collect();
+            only_machine(context, &names)?
+        }
+    };
     let Some(target) = &options.target else {
+        if let (Some(_), Some(wanted)) = (&machine, wanted.first()) {
+            return planned(&points, plan_machine(context, wanted)?).map(Answer::Planned);
+        }
         let steps = plan(context, &points, &wanted, &left_out);
         return steps.map(Answer::Planned);
     };
@@ -179,9 +189,13 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
             let _restore = context.state.lock("restore")?.ok_or_else(|| {
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
             })?;
-            restoring
-                .recover()
-                .and_then(|()| restoring.onto_live(options.reason.clone(), options.unproven))
+            let reason = options.reason.clone();
+            match machine {
+                Some(_) => restoring.as_new_machine(reason),
+                None => restoring
+                    .recover()
+                    .and_then(|()| restoring.onto_live(reason, options.unproven)),
+            }
         }
     };
     let attempt = attempt.map_err(cancel::explain);
@@ -366,12 +380,6 @@ fn plan(
     wanted: &[Wanted<'_>],
     left_out: &[String],
 ) -> Result<Planned> {
-    let Some(newest) = points.first() else {
-        return Err(Error::new(
-            Code::PointUnknown,
-            "there is no restore point yet",
-        ));
-    };
     let restore = &context.config.restore;
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
     let mut steps = interrupted::pending(context, wanted.iter().map(|w| w.name().as_str()));
@@ -420,13 +428,21 @@ fn plan(
         .chain(&restore.start)
         .chain(&restore.after);
     steps.extend(commands.map(command));
-    steps.extend(
-        restore
-            .checks
-            .iter()
-            .map(|c| format!("check {}; if it fails, swap everything back", name_of(c))),
-    );
+    let checks = restore.checks.iter().filter(|check| !is_aside(check));
+    steps
+        .extend(checks.map(|c| format!("check {}; if it fails, swap everything back", name_of(c))));
     steps.push("sign the evidence".into());
+    planned(points, steps)
+}
+
+/// A plan of these steps.
+fn planned(points: &[Fetched], steps: Vec<String>) -> Result<Planned> {
+    let Some(newest) = points.first() else {
+        return Err(Error::new(
+            Code::PointUnknown,
+            "there is no restore point yet",
+        ));
+    };
     Ok(Planned {
         point: newest.copy.manifest.point.clone(),
         store: newest.store.name.to_string(),

@@ -243,6 +243,15 @@ impl Transport {
         Transport::Remote(Reach(kind))
     }
 
+    /// The text of a `known_hosts` file in which the host there has these keys and no others; `None` if it has one
+    /// of them already, or if it is not reached over SSH.
+    pub fn with_host_keys(&self, file: &Path, keys: &[String]) -> Result<Option<Vec<u8>>> {
+        match self {
+            Transport::Remote(Reach(Kind::Ssh(host))) => ssh::with_keys(host, file, keys),
+            Transport::Remote(Reach(Kind::Container(_))) | Transport::Local => Ok(None),
+        }
+    }
+
     /// The place where it leads, for messages; `None` on this host.
     pub fn place(&self) -> Option<String> {
         match self {

@@ -29,6 +29,17 @@ pub(super) fn external(subject: &str, external: &ExternalConfig, issues: &mut Ve
             issue.hint("a drill makes a machine with the one and destroys it with the other"),
         );
     }
+    if external.holder.is_empty() != external.lead.is_empty() {
+        let (has, lacks) = match external.lead.is_empty() {
+            true => ("holder", "move"),
+            false => ("move", "holder"),
+        };
+        let issue = Issue::refused(subject, has, format!("it is given without {lacks}"));
+        issues
+            .push(issue.hint(
+                "a restore asks the one where an address leads, and leads it with the other",
+            ));
+    }
     snapshots(subject, &external.snapshots, issues);
 }
 

@@ -620,18 +620,6 @@ fn misses(subject: &str, at: &str, target: Target, check: &Check) -> Option<Issu
             let issue = Issue::refused(subject, at, "it asks nothing that was restored");
             Some(issue.hint("name the machine in braces: http = \"http://{machine}/\""))
         }
-        (
-            Check::Http {
-                machine: Some(_), ..
-            }
-            | Check::Tcp { .. }
-            | Check::Sql { on: Some(_), .. }
-            | Check::Command { on: Some(_), .. },
-            Target::Live,
-        ) => {
-            let issue = Issue::refused(subject, at, "a machine is not restored live");
-            Some(issue.hint("leave out `on`, and write the URL that users have: http = \"https://www.example.org/\""))
-        }
         _ => None,
     }
 }

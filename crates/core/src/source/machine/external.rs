@@ -67,6 +67,12 @@ struct SaidMachines {
     machines: Vec<SaidMachine>,
 }
 
+/// Where an address leads.
+#[derive(Deserialize)]
+struct SaidHolder {
+    id: Option<String>,
+}
+
 /// What is printed by a command that only does something.
 #[derive(Deserialize)]
 struct Nothing {}
@@ -140,8 +146,8 @@ impl Commands {
         for (name, reference) in &self.config.env {
             command = command.secret_env(name, &resolve(reference)?);
         }
-        // A machine is destroyed although somebody asked to end.
-        if matches!(verb, "destroy" | "delete") {
+        // A machine is destroyed, and an address led back, although somebody asked to end.
+        if matches!(verb, "destroy" | "delete" | "move") {
             command = command.cleanup();
         }
         let mut text = input.to_string().into_bytes();
@@ -177,7 +183,7 @@ impl Provider for Commands {
         }
     }
 
-    fn machine(&self) -> &str {
+    fn original(&self) -> &str {
         &self.config.machine
     }
 
@@ -198,13 +204,21 @@ impl Provider for Commands {
 
     fn restore(&self, wanted: &Wanted<'_>) -> Result<Machine> {
         let snapshot = wanted.snapshot;
-        let input = json!({
-            "id": snapshot.id,
-            "name": wanted.name,
-            "expires": wanted.expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        });
+        let expires = wanted.expires;
+        let expires = expires.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let input = json!({ "id": snapshot.id, "name": wanted.name, "expires": expires });
         let said: SaidMachine = self.ask("restore", input)?;
         Ok(said.into())
+    }
+
+    fn holder(&self, address: &str) -> Result<Option<String>> {
+        let said: SaidHolder = self.ask("holder", json!({ "address": address }))?;
+        Ok(said.id)
+    }
+
+    fn lead(&self, address: &str, to: &str) -> Result<()> {
+        let Nothing {} = self.ask("move", json!({ "address": address, "id": to }))?;
+        Ok(())
     }
 
     fn machines(&self) -> Result<Option<Vec<Machine>>> {

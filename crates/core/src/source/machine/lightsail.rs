@@ -54,8 +54,30 @@ impl Instance {
         Ok(all.into_iter().find(|one| text(one, "name") == Some(name)))
     }
 
+    /// Whether it is the machine, or was made to take its place.
+    fn is_own(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(self.config.instance.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(super::RESTORED))
+    }
+
     fn region(&self) -> &str {
         &self.config.region
+    }
+
+    /// Attaches an address that is attached to nothing, and looks whether it is.
+    fn attach(&self, address: &str, to: &str) -> Result<()> {
+        let question = json!({ "staticIpName": address, "instanceName": to });
+        let attached = self.client()?.call("AttachStaticIp", &question);
+        if self.holder(address)?.as_deref() == Some(to) {
+            return Ok(());
+        }
+        let doing = format!("address {address} cannot be led to {to}");
+        Err(match attached {
+            Err(failed) => failed.into_error(&doing, "lightsail:AttachStaticIp"),
+            Ok(_) => Error::new(Code::SourceFailed, doing)
+                .cause("Lightsail says that it did, and does not show it")
+                .hint("look at it with the provider's own tools, and try again"),
+        })
     }
 
     /// The ports that may be reached of a machine in quarantine.
@@ -73,13 +95,35 @@ impl Provider for Instance {
         format!("Lightsail in {}", self.region())
     }
 
-    fn machine(&self) -> &str {
+    fn original(&self) -> &str {
         &self.config.instance
+    }
+
+    fn machine(&self) -> Result<String> {
+        let Some(address) = &self.config.snapshots.address else {
+            return Ok(self.config.instance.clone());
+        };
+        match self.holder(address)? {
+            Some(holder) if self.is_own(&holder) => Ok(holder),
+            Some(other) => {
+                let instance = &self.config.instance;
+                let message = format!(
+                    "address {address} leads to {other}, which is neither {instance} nor restored from it"
+                );
+                Err(Error::new(Code::SourceMissing, message)
+                    .hint("correct `instance` or `address`, so that they are of one machine"))
+            }
+            None => {
+                let message = format!("address {address} leads to no machine");
+                Err(Error::new(Code::SourceMissing, message)
+                    .hint("aws lightsail attach-static-ip lets it lead to one"))
+            }
+        }
     }
 
     fn create(&self, name: &str) -> Result<Snapshot> {
         let client = self.client()?;
-        let instance = &self.config.instance;
+        let instance = &self.machine()?;
         let question = json!({
             "instanceName": instance,
             "instanceSnapshotName": name,
@@ -94,7 +138,7 @@ impl Provider for Instance {
             };
             // The name was free a moment ago: it was made by a call whose answer was lost.
             let ours = there.as_ref().and_then(|one| text(one, "fromInstanceName"));
-            if ours != Some(instance) {
+            if ours != Some(instance.as_str()) {
                 let doing = format!("no snapshot of {instance} can be taken");
                 return Err(failed.into_error(&doing, "lightsail:CreateInstanceSnapshot"));
             }
@@ -117,9 +161,9 @@ impl Provider for Instance {
 
     fn snapshots(&self) -> Result<Vec<Snapshot>> {
         let all = self.listed(self.client()?)?;
-        let own = all.iter().filter(|one| {
-            text(one, "fromInstanceName").is_none_or(|from| from == self.config.instance)
-        });
+        let own = all
+            .iter()
+            .filter(|one| text(one, "fromInstanceName").is_none_or(|from| self.is_own(from)));
         own.map(|one| snapshot(one, self.region())).collect()
     }
 
@@ -153,16 +197,22 @@ impl Provider for Instance {
                 .hint("choose a newer point: `lifeboat points`"));
         }
         let zone = self.config.zone.clone();
-        let bundle = self.config.bundle.as_deref();
+        let (bundle, tags) = match wanted.expires {
+            Some(expires) => (
+                self.config.bundle.as_deref(),
+                json!([
+                    { "key": "lifeboat", "value": "drill" },
+                    { "key": "lifeboat-expires", "value": expires.as_second().to_string() },
+                ]),
+            ),
+            None => (None, json!([{ "key": "lifeboat", "value": "restored" }])),
+        };
         let question = json!({
             "instanceNames": [wanted.name],
             "availabilityZone": zone.unwrap_or_else(|| format!("{}a", self.region())),
             "bundleId": bundle.or(text(&found, "fromBundleId")),
             "instanceSnapshotName": name,
-            "tags": [
-                { "key": "lifeboat", "value": "drill" },
-                { "key": "lifeboat-expires", "value": wanted.expires.as_second().to_string() },
-            ],
+            "tags": tags,
         });
         let made = client.call("CreateInstancesFromSnapshot", &question);
         let there = || -> Result<Option<Machine>> {
@@ -195,6 +245,103 @@ impl Provider for Instance {
         })
     }
 
+    fn open_like(&self, machine: &Machine, other: &str) -> Result<Option<String>> {
+        let client = self.client()?;
+        let asked = client.call("GetInstancePortStates", &json!({ "instanceName": other }));
+        let known = match asked {
+            Ok(known) => known,
+            Err(failed) if failed.is_missing() => {
+                return Ok(Some(format!(
+                    "{other} is gone, and its firewall with it: {} is open at the ports that Lightsail opens",
+                    machine.name
+                )));
+            }
+            Err(failed) => {
+                let doing = format!("the firewall of {other} cannot be read");
+                return Err(failed.into_error(&doing, "lightsail:GetInstancePortStates"));
+            }
+        };
+        let states = known.get("portStates").and_then(Value::as_array);
+        let ports: Vec<Value> = states.into_iter().flatten().map(port_of).collect();
+        let question = json!({ "instanceName": machine.name, "portInfos": ports });
+        let done = client.call("PutInstancePublicPorts", &question);
+        done.map(|_| None).map_err(|failed| {
+            let doing = format!("the firewall of {} cannot be set", machine.name);
+            failed.into_error(&doing, "lightsail:PutInstancePublicPorts")
+        })
+    }
+
+    /// As Lightsail saw them on the machine's console. Whoever may ask may log in to the machine.
+    fn host_keys(&self, machine: &Machine) -> Result<Vec<String>> {
+        let question = json!({ "instanceName": machine.name, "protocol": "ssh" });
+        let said = self.client()?.call("GetInstanceAccessDetails", &question);
+        let said = said.map_err(|failed| {
+            let doing = format!(
+                "the host keys of machine {} cannot be asked for",
+                machine.name
+            );
+            failed.into_error(&doing, "lightsail:GetInstanceAccessDetails")
+        })?;
+        let keys = said
+            .pointer("/accessDetails/hostKeys")
+            .and_then(Value::as_array);
+        Ok(keys.into_iter().flatten().filter_map(host_key).collect())
+    }
+
+    fn holder(&self, address: &str) -> Result<Option<String>> {
+        let question = json!({ "staticIpName": address });
+        let said = self.client()?.call("GetStaticIp", &question);
+        let said = said.map_err(|failed| {
+            let doing = format!("address {address} cannot be looked up");
+            failed.into_error(&doing, "lightsail:GetStaticIp")
+        })?;
+        let holder = said.pointer("/staticIp/attachedTo").and_then(Value::as_str);
+        Ok(holder
+            .filter(|holder| !holder.is_empty())
+            .map(str::to_owned))
+    }
+
+    fn lead(&self, address: &str, to: &str) -> Result<()> {
+        let before = self.holder(address)?;
+        if before.as_deref() == Some(to) {
+            return Ok(());
+        }
+        if before.is_some() {
+            let question = json!({ "staticIpName": address });
+            let detached = self.client()?.call("DetachStaticIp", &question);
+            // A call whose answer was lost may have been carried out.
+            if let Err(failed) = detached
+                && self.holder(address)?.is_some()
+            {
+                let doing = format!("address {address} cannot be taken from where it leads");
+                return Err(failed.into_error(&doing, "lightsail:DetachStaticIp"));
+            }
+        }
+        let Err(error) = self.attach(address, to) else {
+            return Ok(());
+        };
+        let Some(before) = before else {
+            return Err(error);
+        };
+        match self.attach(address, &before) {
+            Ok(()) => Err(Error {
+                message: format!("{}; it leads to {before} again", error.message),
+                ..error
+            }),
+            Err(worse) => Err(Error {
+                message: format!(
+                    "{}; it leads to no machine now: {}",
+                    error.message, worse.message
+                ),
+                hint: Some(format!(
+                    "let it lead somewhere at once: aws lightsail attach-static-ip --region {} --static-ip-name {address} --instance-name {before}",
+                    self.region()
+                )),
+                ..error
+            }),
+        }
+    }
+
     fn machines(&self) -> Result<Option<Vec<Machine>>> {
         let all = self.client()?.all("GetInstances", "instances");
         let all = all.map_err(|failed| {
@@ -221,6 +368,31 @@ impl Provider for Instance {
 
 fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name)?.as_str()
+}
+
+/// A rule of a firewall, as it is set, from one as it is shown.
+fn port_of(state: &Value) -> Value {
+    let keys = [
+        "fromPort",
+        "toPort",
+        "protocol",
+        "cidrs",
+        "ipv6Cidrs",
+        "cidrListAliases",
+    ];
+    let known = keys
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), state.get(key)?.clone())));
+    Value::Object(known.collect())
+}
+
+/// A host key as a line of `known_hosts` has it.
+fn host_key(key: &Value) -> Option<String> {
+    let (algorithm, public) = (text(key, "algorithm")?, text(key, "publicKey")?);
+    let public = public
+        .split_whitespace()
+        .find(|word| word.starts_with("AAAA"))?;
+    Some(format!("{algorithm} {public}"))
 }
 
 fn snapshot(one: &Value, region: &str) -> Result<Snapshot> {

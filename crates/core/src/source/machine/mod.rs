@@ -8,13 +8,16 @@ mod descriptor;
 mod external;
 mod held;
 mod lightsail;
+mod notes;
 mod quarantine;
+mod replace;
 
 pub use descriptor::OfMachine;
 pub use external::Commands;
 pub use held::{Held, held, login};
 pub use lightsail::Instance;
 pub use quarantine::{Quarantine, Quarantined, reap};
+pub use replace::{Accepted, Address, accept_host_keys, make_new, mend, name_of_new};
 
 use super::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use crate::cancel;
@@ -30,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// The one artifact of a machine: the reference to its snapshot, as JSON.
 pub(crate) const ARTIFACT: &str = "snapshot";
+/// What stands behind the name of the original in that of a machine that took its place.
+pub(crate) const RESTORED: &str = "-restored-";
 /// The first pause before a provider is asked again, and the longest.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
@@ -89,8 +94,8 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// The snapshot.
     pub snapshot: &'a External,
-    /// When it must be gone.
-    pub expires: Timestamp,
+    /// When it must be gone; `None` for one that takes the place of the original.
+    pub expires: Option<Timestamp>,
 }
 
 /// Somebody who takes snapshots of a machine and makes machines of them.
@@ -98,8 +103,13 @@ pub trait Provider: Send + Sync {
     /// What it is, for people: `zfs on pool1`.
     fn describe(&self) -> String;
 
-    /// The machine whose snapshots these are.
-    fn machine(&self) -> &str;
+    /// What the configuration calls the machine.
+    fn original(&self) -> &str;
+
+    /// The machine that does its work now: the original, or one that was restored from it.
+    fn machine(&self) -> Result<String> {
+        Ok(self.original().to_owned())
+    }
 
     /// Begins to take a snapshot of this name, which was free a moment ago. What an earlier attempt of the same
     /// call made is returned; what somebody else made meanwhile is an error.
@@ -113,6 +123,24 @@ pub trait Provider: Send + Sync {
 
     /// Begins to make a machine without an address of its own that anybody knows.
     fn restore(&self, wanted: &Wanted<'_>) -> Result<Machine>;
+
+    /// Opens a machine that runs to whom the machine of this name is open. Returns what to tell.
+    fn open_like(&self, _machine: &Machine, _other: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// The host keys of a machine's SSH server, as `ssh-ed25519 AAAA…`, as far as they are known.
+    fn host_keys(&self, machine: &Machine) -> Result<Vec<String>> {
+        Ok(machine.host_keys.clone())
+    }
+
+    /// The id of the machine to which an address leads; `None` if it leads to none. Fails if there is no such
+    /// address.
+    fn holder(&self, address: &str) -> Result<Option<String>>;
+
+    /// Lets an address lead to a machine, which it did not before. Where that fails it leads to where it did, if
+    /// that can be done.
+    fn lead(&self, address: &str, to: &str) -> Result<()>;
 
     /// Closes a machine that runs to everybody but those who check it.
     fn fence(&self, _machine: &Machine) -> Result<()> {
@@ -187,7 +215,7 @@ impl Source for MachineSource {
 
     fn live(&self) -> Live {
         Live::Nowhere(
-            "a machine is not overwritten; make a new one of its snapshot, which `lifeboat show` names",
+            "a machine is left alone; name it with --source to make a new one of its snapshot",
         )
     }
 
@@ -201,7 +229,7 @@ impl Source for MachineSource {
             return Err(no_artifact(artifact));
         }
         let taken = self.take(context)?;
-        let wanted = self.provider.machine();
+        let wanted = self.provider.machine()?;
         if let Some(other) = taken.machine.as_deref().filter(|other| *other != wanted) {
             let message = format!("snapshot {} is of {other}, and not of {wanted}", taken.name);
             return Err(Error::new(Code::SourceFailed, message).hint(
@@ -211,7 +239,7 @@ impl Source for MachineSource {
         let external = External {
             id: taken.id,
             name: taken.name,
-            machine: wanted.to_owned(),
+            machine: wanted,
             created: taken.created,
             bytes: taken.bytes,
             region: taken.region,

@@ -1,17 +1,17 @@
 //! Machines that drills make: each is noted before it is made, and destroyed whatever happens.
 
-use super::{Machine, Provider, Wanted, provider, until_it_runs};
+use super::{Machine, Provider, Wanted, notes, provider, until_it_runs};
+use crate::cancel::Cancel;
 use crate::config::SourceConfig;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::place;
 use crate::point::External;
 use crate::process::ProcessName;
 use crate::span::Span;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the names of all machines of drills begin with.
@@ -85,11 +85,11 @@ impl Quarantine {
             expires,
             process: ProcessName::this()?,
         };
-        note.write(&path)?;
+        notes::write(&note, &path)?;
         let wanted = Wanted {
             name: &name,
             snapshot,
-            expires,
+            expires: Some(expires),
         };
         let machine = match provider.restore(&wanted) {
             Ok(machine) => machine,
@@ -98,13 +98,13 @@ impl Quarantine {
                 if let Ok(Some(there)) = provider.machines()
                     && !there.iter().any(|machine| machine.name == name)
                 {
-                    forget(&path);
+                    notes::forget(&path);
                 }
                 return Err(error);
             }
         };
         note.id = Some(machine.id.clone());
-        let noted = note.write(&path);
+        let noted = notes::write(&note, &path);
         let mut quarantined = Quarantined {
             provider,
             machine: machine.clone(),
@@ -120,15 +120,6 @@ impl Quarantine {
     }
 }
 
-impl Note {
-    fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|e| Error::new(Code::State, "a note cannot be written").cause(e))?;
-        place::replace_file(&mut text.as_slice(), path, 0o600)?;
-        Ok(())
-    }
-}
-
 impl Quarantined {
     /// Destroys the machine. Returns what to tell where that cannot be done now.
     pub fn end(mut self) -> Option<String> {
@@ -140,9 +131,11 @@ impl Quarantined {
             return None;
         }
         let name = &self.machine.name;
-        match self.provider.destroy(&self.machine.id) {
+        // Whoever asked to end does not want it to stay.
+        let destroyed = Cancel::default().run(|| self.provider.destroy(&self.machine.id));
+        match destroyed {
             Ok(()) => {
-                forget(&self.note);
+                notes::forget(&self.note);
                 None
             }
             Err(error) => Some(format!(
@@ -162,7 +155,7 @@ impl Drop for Quarantined {
 /// whose time is over, whoever made them. Returns what was done, and what could not be.
 pub fn reap(quarantine: &Quarantine, sources: &BTreeMap<Name, SourceConfig>) -> Vec<String> {
     let mut told = Vec::new();
-    for (path, note) in notes(&quarantine.notes) {
+    for (path, note) in notes::all::<Note>(&quarantine.notes) {
         if note.process.is_alive() && quarantine.now < note.expires {
             continue;
         }
@@ -184,7 +177,7 @@ pub fn reap(quarantine: &Quarantine, sources: &BTreeMap<Name, SourceConfig>) -> 
         });
         told.push(match gone {
             Ok(()) => {
-                forget(&path);
+                notes::forget(&path);
                 format!(
                     "machine {} of a drill that was ended is destroyed",
                     note.name
@@ -238,20 +231,6 @@ fn find(provider: &dyn Provider, name: &str) -> Result<Option<String>> {
     })?;
     let found = machines.into_iter().find(|machine| machine.name == name);
     Ok(found.map(|machine| machine.id))
-}
-
-fn notes(directory: &Path) -> Vec<(PathBuf, Note)> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let note = |path: PathBuf| {
-        let text = std::fs::read(&path).ok()?;
-        Some((path, serde_json::from_slice(&text).ok()?))
-    };
-    entries.filter_map(|entry| note(entry.path())).collect()
-}
-
-/// A note that stays is looked at again, and its machine is found to be gone.
-fn forget(note: &Path) {
-    let _ = std::fs::remove_file(note);
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@
 //! key that was given as a reference is held by an agent of our own and never by a file.
 
 mod key;
+mod known;
 mod refusal;
 mod session;
+
+pub use known::with_keys;
 
 use super::{Command, Login, Transport};
 use crate::error::{Error, Result};
@@ -125,6 +128,17 @@ impl Host {
         let Some(copy) = &self.config.instead else {
             return Ok(None);
         };
+        let name = self.known_as()?;
+        let words = options(&[
+            &format!("HostName={}", copy.address),
+            &format!("HostKeyAlias={name}"),
+            "CheckHostIP=no",
+        ]);
+        Ok(Some((words, name)))
+    }
+
+    /// The name under which its host keys are known: `db.example.org`, `[db.example.org]:2222`.
+    pub(super) fn known_as(&self) -> Result<String> {
         let mut words = vec!["-G".into()];
         words.extend(self.words());
         words.extend(self.destination());
@@ -135,17 +149,11 @@ impl Host {
             lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
         };
         let name = told("hostname").unwrap_or(&self.name);
-        let alias = match (told("hostkeyalias"), told("port")) {
+        Ok(match (told("hostkeyalias"), told("port")) {
             (Some(alias), _) => alias.to_owned(),
             (None, None | Some("22")) => name.to_owned(),
             (None, Some(port)) => format!("[{name}]:{port}"),
-        };
-        let words = options(&[
-            &format!("HostName={}", copy.address),
-            &format!("HostKeyAlias={alias}"),
-            "CheckHostIP=no",
-        ]);
-        Ok(Some((words, alias)))
+        })
     }
 
     fn destination(&self) -> Vec<OsString> {
@@ -192,6 +200,16 @@ fn slot(host: &Host) -> Slot {
     slot
 }
 
+/// Closes all connections, so that the next command finds out anew where a name leads.
+pub fn reconnect() {
+    let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended = std::mem::take(&mut *sessions);
+    drop(sessions);
+    for (_, slot) in ended {
+        slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
 /// Keeps connections open for the next command while it exists. Dropping the last one closes them.
 #[derive(Debug)]
 pub struct Sessions(());
@@ -209,12 +227,7 @@ impl Drop for Sessions {
         if HOLDERS.fetch_sub(1, Ordering::SeqCst) > 1 {
             return;
         }
-        let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = std::mem::take(&mut *sessions);
-        drop(sessions);
-        for (_, slot) in ended {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+        reconnect();
     }
 }
 
