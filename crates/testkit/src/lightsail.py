@@ -39,7 +39,6 @@ OUTSIDE_THE_MODEL = {
     "OperationType": {"CopySnapshot", "TagResource", "UntagResource"},
     "PortAccessType": {"public"},
 }
-CLOCK_SKEW_MAX_SECONDS = 300
 # What faults change the course of an operation instead of its answer, and of which operations.
 TWISTS = {
     "snapshot-error": ("CreateInstanceSnapshot", "CopySnapshot"),
@@ -95,7 +94,7 @@ def digest(key, text):
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def check_signature(headers, body, keys):
+def check_signature(headers, body, keys, skew):
     """Returns the access key and the region of a request that is signed as Amazon wants it."""
     authorization = headers.get("authorization")
     if authorization is None:
@@ -118,7 +117,7 @@ def check_signature(headers, body, keys):
     unsigned = [name for name in headers if name.startswith("x-amz-") or name == "host"]
     if names != sorted(names) or any(name not in names for name in unsigned) or "host" not in names:
         raise wrong("Headers must be sorted, and 'Host' and each 'X-Amz-' header must be signed.")
-    check_time(at, day)
+    check_time(at, day, skew)
     canonical = "\n".join([
         "POST", "/", "", *[f"{name}:{' '.join(headers.get(name, '').split())}" for name in names], "", signed,
         hashlib.sha256(body).hexdigest(),
@@ -136,14 +135,14 @@ def check_signature(headers, body, keys):
     return access_key, region
 
 
-def check_time(at, day):
+def check_time(at, day, skew):
     try:
         signed_at = datetime.datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
     except ValueError as error:
         raise wrong("X-Amz-Date must be in ISO-8601 basic format.") from error
     if not at.startswith(day):
         raise wrong("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP")
-    if abs(signed_at.timestamp() - time.time()) > CLOCK_SKEW_MAX_SECONDS:
+    if abs(signed_at.timestamp() - time.time()) > skew:
         raise wrong(f"Signature expired: {at} is too far from now")
 
 
@@ -261,7 +260,9 @@ class Service:
             except ValueError:
                 pass
             try:
-                call["accessKey"], call["region"] = check_signature(headers, body, self.keys)
+                call["accessKey"], call["region"] = check_signature(
+                    headers, body, self.keys, self.account["settings"]["clockSkew"],
+                )
                 fault = self.fault_for(operation)
                 call["fault"] = fault and fault["fault"]
                 status, answer = 200, self.answer(headers, operation, call, fault)
@@ -388,7 +389,7 @@ class Control:
 
     def settings(self, **changes):
         """Changes snapshotDelay, instanceDelay (seconds), pageSize, boot and snapshot (commands or null), hostKeys
-        (the path of a public key), forward (the ports of static addresses), notFoundStatus."""
+        (the path of a public key), forward (the ports of static addresses), clockSkew (seconds), notFoundStatus."""
         known = self.service.account["settings"]
         for name in changes:
             if name not in known:

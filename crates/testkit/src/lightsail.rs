@@ -251,6 +251,11 @@ impl Lightsail {
         self.control(&json!({ "do": "finish" }));
     }
 
+    /// Takes requests of any time from now on, however far away it is.
+    pub fn any_time(&self) {
+        self.control(&json!({ "do": "settings", "clockSkew": 10_u64.pow(12) }));
+    }
+
     /// Answers listings in pages of this size from now on; 50 until then.
     pub fn page(&self, size: usize) {
         self.control(&json!({ "do": "settings", "pageSize": size }));

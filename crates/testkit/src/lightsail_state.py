@@ -81,6 +81,7 @@ def new_account():
             "snapshot": None,
             "hostKeys": None,
             "forward": [],
+            "clockSkew": 300,
             "notFoundStatus": 404,
         },
     }

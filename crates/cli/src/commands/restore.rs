@@ -12,6 +12,7 @@ use lifeboat_core::name::Name;
 use lifeboat_core::point::Selector;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
 use lifeboat_core::restore::{Undone, UndoneOutcome, application, interrupted};
+use lifeboat_core::shell::quote;
 use lifeboat_core::{Code, Error, Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
@@ -57,7 +58,7 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     match answer {
         Answer::Planned(planned) => {
             run.answer(&planned.document(), |out| {
-                show_plan(out, &planned, &from, point);
+                show_plan(run, out, &planned, &from, args);
             })?;
             Ok(Exit::NeedsConfirmation)
         }
@@ -105,7 +106,38 @@ fn undo(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn show_plan(out: &Printer, planned: &Planned, from: &Context, given: &str) {
+/// What was said of what is to be restored, as it is said again.
+fn said(args: &args::Restore) -> String {
+    let mut words = Vec::new();
+    let mut say = |option: &str, value: &str| words.push(format!(" {option} {}", quote(value)));
+    args.plan.iter().for_each(|plan| say("--plan", plan));
+    args.sources
+        .iter()
+        .for_each(|source| say("--source", source));
+    args.from
+        .store
+        .iter()
+        .for_each(|store| say("--store", store));
+    let flags = [
+        (args.allow_partial, " --allow-partial"),
+        (args.unproven, " --unproven"),
+    ];
+    words.extend(
+        flags
+            .iter()
+            .filter(|(given, _)| *given)
+            .map(|(_, flag)| (*flag).to_owned()),
+    );
+    words.concat()
+}
+
+fn show_plan(
+    run: &Run<'_>,
+    out: &Printer,
+    planned: &Planned,
+    from: &Context,
+    args: &args::Restore,
+) {
     let app = &from.config.app;
     let app = format!("{}/{}", app.name, app.environment);
     let (stood, as_of) = match from.as_of() {
@@ -115,8 +147,9 @@ fn show_plan(out: &Printer, planned: &Planned, from: &Context, given: &str) {
     // Several points have no id together.
     let asked = match planned.points.as_slice() {
         [one] => one.as_str(),
-        _ => given,
+        _ => args.point.as_deref().unwrap_or("latest"),
     };
+    let said = said(args);
     out.line(format!(
         "restoring {} from store {}{stood} onto {app} would:",
         application::join_ids(&planned.points),
@@ -124,12 +157,11 @@ fn show_plan(out: &Printer, planned: &Planned, from: &Context, given: &str) {
     ));
     let steps = planned.steps.iter().enumerate();
     steps.for_each(|(n, step)| out.line(format!("  {}. {step}", n + 1)));
+    let again = run.command(&format!("restore {asked}{said}{as_of}"));
     out.line("nothing was done. To carry it out:");
-    out.line(format!(
-        "  lifeboat restore {asked}{as_of} --live --confirm {app} --reason TEXT"
-    ));
+    out.line(format!("  {again} --live --confirm {app} --reason TEXT"));
     out.line("or, to look at it first, into a directory or another database:");
-    out.line(format!("  lifeboat restore {asked}{as_of} --to DIRECTORY"));
+    out.line(format!("  {again} --to DIRECTORY"));
 }
 
 fn show_report(out: &Printer, report: &Report) {

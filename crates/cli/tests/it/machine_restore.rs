@@ -134,6 +134,7 @@ fn a_new_machine_takes_the_place_of_the_old_one_and_is_backed_up() {
             "let address web-ip lead to it, and not to web any more",
             "take a point by plan daily, and verify it",
             "leave web as it is",
+            " --source machine --live --confirm crm/test",
         ]);
     assert_eq!(
         server.names(REGION, "instances"),

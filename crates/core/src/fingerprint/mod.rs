@@ -12,7 +12,7 @@ mod objects;
 mod rows;
 mod settled;
 
-pub use compare::{Difference, Scope, compare};
+pub use compare::{COUNTER, Difference, Scope, compare};
 pub use entries::Entries;
 pub(crate) use entries::Packer;
 pub use joins::nested_joins;

@@ -225,18 +225,18 @@ fn last_lines(text: &str) -> &str {
     text.get(start..).unwrap_or_default().trim()
 }
 
-/// Compares the row counts of a restored database with those of the live one: the tables must be
-/// the same, and counts may differ by `tolerance` of the larger one.
+/// Compares the row counts of a restored database with those of another, such as `the live source`: the tables
+/// must be the same, and counts may differ by `tolerance` of the larger one.
 ///
 /// A backup of the wrong database restores perfectly; only this check notices.
 pub fn compare_counts(
     name: Subject,
     restored: &BTreeMap<String, u64>,
-    live: &BTreeMap<String, u64>,
+    (what, live): (&str, &BTreeMap<String, u64>),
     tolerance: Percent,
 ) -> CheckResult {
     let expected = format!(
-        "the {} tables of the live source, row counts within {tolerance}",
+        "the {} tables of {what}, row counts within {tolerance}",
         live.len()
     );
     let mut differences = Vec::new();
@@ -264,7 +264,7 @@ pub fn compare_counts(
         differ(table, NONE.into(), format!("{rows} rows"));
     }
     if live.is_empty() && restored.is_empty() {
-        let why = "neither the restored nor the live database has a table";
+        let why = "neither has a table";
         return CheckResult::unknown(name, expected, why);
     }
     if differences.is_empty() {

@@ -135,7 +135,12 @@ fn counts_are_compared_with_the_live_ones() {
         ),
     ];
     for (restored, outcome, observed) in table {
-        let result = compare_counts(Subject::of("live", "db"), &restored, &live, five);
+        let result = compare_counts(
+            Subject::of("live", "db"),
+            &restored,
+            ("the live source", &live),
+            five,
+        );
         assert_eq!((result.outcome, result.observed()), (outcome, observed));
         assert_eq!(
             result.expected(),
@@ -144,11 +149,23 @@ fn counts_are_compared_with_the_live_ones() {
     }
     let nothing = counts(&[]);
     assert_eq!(
-        compare_counts(Subject::of("live", "db"), &nothing, &nothing, five).outcome,
+        compare_counts(
+            Subject::of("live", "db"),
+            &nothing,
+            ("the live source", &nothing),
+            five
+        )
+        .outcome,
         Unknown
     );
     assert_eq!(
-        compare_counts(Subject::of("live", "db"), &nothing, &live, five).outcome,
+        compare_counts(
+            Subject::of("live", "db"),
+            &nothing,
+            ("the live source", &live),
+            five
+        )
+        .outcome,
         Failed
     );
 }

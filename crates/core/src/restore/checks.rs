@@ -383,7 +383,7 @@ impl<'a> Checked<'a> {
         Ok(probe::compare_counts(
             name,
             &counts(&captured.proof),
-            &counts_live,
+            ("the live source", &counts_live),
             tolerance,
         ))
     }

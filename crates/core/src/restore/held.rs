@@ -8,6 +8,8 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::expect::Percent;
 use crate::fetch::Fetched;
+use crate::fingerprint::Difference;
+use crate::kind::Kind;
 use crate::machines;
 use crate::name::Name;
 use crate::probe::{self, CheckOutcome, CheckResult, Subject};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 const ANSWERS_WITHIN: Duration = Duration::from_secs(300);
 /// How often it is asked.
 const ANSWERS_EVERY: Duration = Duration::from_secs(2);
+/// Differences that are named where there are more.
+const SHOWN: usize = 5;
 const EXPECTED: &str = "as in its dump of the same point";
 
 /// Compares the databases that a machine holds with what was captured of them in the same point. The machine
@@ -48,6 +52,7 @@ pub fn prove_all(
             of: &restored.source,
             name,
             config,
+            limits: &mut limits,
         };
         match one.compare(subject.clone(), watch) {
             Ok(Compared::Equal(check)) => {
@@ -106,6 +111,7 @@ struct One<'a> {
     of: &'a Name,
     name: &'a Name,
     config: &'a SnapshotConfig,
+    limits: &'a mut Vec<String>,
 }
 
 impl One<'_> {
@@ -121,8 +127,14 @@ impl One<'_> {
             return Ok(Compared::Not("this point has no proof of it"));
         };
         let held = self.reach()?;
-        let arrived = Restored::at(name.clone(), kind, Arrived::at(held.placed.clone()));
+        let mut arrived = Arrived::at(held.placed.clone());
+        if matches!(kind, Kind::Mariadb | Kind::Mysql) {
+            arrived.limits.push(Limit::Counters);
+        }
+        let arrived = Restored::at(name.clone(), kind, arrived);
         let compared = prove(self.context, self.fetched, arrived, watch)?;
+        let of = |limit: &Limit| format!("{name} on the machine: {limit}");
+        self.limits.extend(compared.limits.iter().map(of));
         let differences = compared.differences.unwrap_or_default();
         if differences.is_empty() {
             let (passed, same) = (CheckOutcome::Passed, "the same");
@@ -135,9 +147,10 @@ impl One<'_> {
             return Ok(Compared::Apart(check));
         };
         let observed = self.counts(&held)?;
-        let check = probe::compare_counts(subject, &observed, &counts(&captured.proof), tolerance);
+        let dumped = counts(&captured.proof);
+        let check = probe::compare_counts(subject, &observed, ("its dump", &dumped), tolerance);
         Ok(match check.outcome {
-            CheckOutcome::Passed => Compared::Near(check, near(name, differences.len(), tolerance)),
+            CheckOutcome::Passed => Compared::Near(check, near(name, &differences, tolerance)),
             CheckOutcome::Failed | CheckOutcome::Unknown => Compared::Apart(check),
         })
     }
@@ -185,12 +198,17 @@ impl One<'_> {
     }
 }
 
-fn near(name: &Name, differences: usize, tolerance: Percent) -> String {
-    let count = match differences {
-        1 => "1 difference".to_owned(),
-        n => format!("{n} differences"),
+/// What is not proved of a database whose differences are few enough.
+fn near(name: &Name, differences: &[Difference], tolerance: Percent) -> String {
+    let mut subjects: Vec<&str> = differences.iter().map(|d| d.subject.as_str()).collect();
+    subjects.truncate(SHOWN);
+    let more = differences.len().saturating_sub(SHOWN);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
     format!(
-        "{name} on the machine has {count} from its dump, with row counts within {tolerance}: what was written between the two was not told from what was lost"
+        "{name} on the machine differs from its dump in {}{more}, with row counts within {tolerance}: what was written between the two was not told from what was lost",
+        subjects.join(", ")
     )
 }

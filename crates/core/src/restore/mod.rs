@@ -70,7 +70,7 @@ impl Restored {
     /// The limits that come from placing it rather than from the capture.
     fn limits_of_placing(&self) -> Vec<Limit> {
         let of_placing = |limit: &&Limit| match limit {
-            Limit::Ownership | Limit::EventsAsleep => true,
+            Limit::Ownership | Limit::EventsAsleep | Limit::Counters => true,
             Limit::Said(_) => false,
         };
         self.limits.iter().filter(of_placing).cloned().collect()
@@ -170,6 +170,7 @@ fn prove(
     let scope = Scope {
         ownership: !restored.limits.contains(&Limit::Ownership),
         event_states: !restored.limits.contains(&Limit::EventsAsleep),
+        counters: !restored.limits.contains(&Limit::Counters),
     };
     let (observed, named) = watch.time(format!("compare {name}"), || {
         descriptor.observe(

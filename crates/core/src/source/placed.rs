@@ -67,6 +67,8 @@ pub enum Limit {
     Ownership,
     /// Events were disabled in a copy.
     EventsAsleep,
+    /// The server has just started, and took counters anew from its tables.
+    Counters,
     /// Anything else that was not compared, in words.
     Said(String),
 }
@@ -79,6 +81,9 @@ impl fmt::Display for Limit {
             }
             Limit::EventsAsleep => {
                 "events: whether they run was not compared: they are put to sleep in a copy"
+            }
+            Limit::Counters => {
+                "counters of AUTO_INCREMENT were not compared: a server that has just started takes them from its tables"
             }
             Limit::Said(text) => text,
         })

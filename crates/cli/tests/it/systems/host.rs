@@ -49,9 +49,49 @@ if [ -n "$mysql" ]; then
     [ -L "$program" ] || mount --bind fixture/mariadb "$program"
   done
 fi
-# Whoever looks at the root of this process must find that of the host.
-exec chroot . /bin/sh -c 'echo "$1"; exec cat' sh "$pid"
 "#;
+
+/// Whoever looks at the root of this process must find that of the host.
+const HOLD: &str = r#"exec chroot . /bin/sh -c 'echo "$1"; exec cat' sh "$pid""#;
+
+/// Puts the files of another host in the place of its own, gives it a host key of its own, as a new machine
+/// makes one, and boots it.
+const BOOT: &str = r#"
+tar -xf "$5" -C .
+rm -f fixture/hostkey fixture/hostkey.pub
+ssh-keygen -q -t ed25519 -N '' -C '' -f fixture/hostkey
+cp fixture/hostkey.pub "$6"
+PATH=/fixture/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+export PATH
+exec chroot . /bin/sh /fixture/boot "$7"
+"#;
+
+/// The words of a command that boots a machine from an archive of files of a host: it runs `/fixture/boot
+/// ADDRESS` there, and writes the public host key that it made. It ends with its input, and everything there.
+pub fn boot(archive: &str, host_key: &str, address: &str) -> Vec<String> {
+    let script = format!("root=$(mktemp -d); set -- \"$root\" \"$@\"\n{MAKE}{BOOT}");
+    let words = [
+        "unshare",
+        "--mount",
+        "--uts",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        &script,
+        "machine",
+        "restored",
+        LIFEBOAT,
+        "",
+        archive,
+        host_key,
+        address,
+    ];
+    words.map(str::to_owned).to_vec()
+}
 
 /// A clean host.
 pub struct Host {
@@ -81,7 +121,9 @@ impl Host {
         let mountpoint = tempfile::tempdir().unwrap();
         let mut holder = Command::new("unshare")
             .args(["--mount", "--uts", "--pid", "--fork", "--kill-child"])
-            .args(["--propagation", "private", "sh", "-c", MAKE, "host"])
+            .args(["--propagation", "private", "sh", "-c"])
+            .arg(format!("{MAKE}{HOLD}"))
+            .arg("host")
             .arg(mountpoint.path())
             .args([name, LIFEBOAT])
             .arg(mysql)
@@ -110,6 +152,16 @@ impl Host {
     /// Sets an environment variable of every later command.
     pub fn env(&mut self, name: &str, value: &str) {
         self.env.insert(name.into(), value.into());
+    }
+
+    /// The script that writes an archive of its files to a file, while this process of it stands still: as a
+    /// snapshot of a disk is of one instant.
+    pub fn snapshot(&self, file: &str, still: &str) -> String {
+        format!(
+            "exec nsenter --target {} --mount --uts --pid --root --wd -- /bin/sh -c \
+             'pkill -STOP -x {still}; tar -C / --exclude=fixture/bin/lifeboat -cf - etc home root var fixture; pkill -CONT -x {still}' > {file}",
+            self.pid
+        )
     }
 
     /// Where a path of that host is found from outside.

@@ -12,6 +12,7 @@ mod host;
 mod hours;
 mod page;
 mod vault;
+mod workflow;
 
 use host::Host;
 use lifeboat_testkit::s3::MotoServer;
@@ -95,6 +96,8 @@ impl System {
             .join(format!("{}.md", self.name));
         Page::read(&path).follow(|on, command| {
             between(command);
+            // Whoever looks for what hangs finds it.
+            println!("$ {command}");
             let host = match on {
                 "" => &self.host,
                 "elsewhere" | "people" => elsewhere,

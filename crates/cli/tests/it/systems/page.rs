@@ -149,6 +149,15 @@ fn word_settled(word: &str) -> String {
             ("POINT", like(rest, "dddddddd*dddddd*-xxxx")),
             ("POINT", like(rest, "dddddddd*dddddd*_xxxx")),
             ("TIME", like(rest, "dddd-dd-ddTdd:dd:dd")),
+            // What the name of a machine that was made ends with, and where machines answer.
+            ("NAME", like(rest, "dddddddd-xxxx")),
+            (
+                "ADDRESS",
+                rest.starts_with("198.51.").then(|| {
+                    let is_part = |c: &char| c.is_ascii_digit() || *c == '.';
+                    rest.chars().take_while(is_part).count()
+                }),
+            ),
             ("DATE/HH", like(rest, "dddd-dd-dd/dd")),
             ("DATE", like(rest, "dddd-dd-dd")),
             (

@@ -1,11 +1,11 @@
 //! The vault: an export and a database, from a job of CI that holds no key and cannot read what it stores.
 
-use super::{Host, System, hours, keys, root};
+use super::workflow::Workflow;
+use super::{Host, System, hours, keys};
 use lifeboat_testkit::aws::{JOB_BEARER, JobTokens};
 use lifeboat_testkit::channels::ChannelServer;
 use lifeboat_testkit::postgres::{Authority, PostgresServer};
 use lifeboat_testkit::s3::{MotoServer, tool};
-use serde_json::Value;
 use std::process::Command;
 
 const SCHEMA: &str = "
@@ -266,58 +266,18 @@ fn refuses_what_is_not_right(world: &World, vault: &System) {
     assert_eq!(points("points"), before + 2);
 }
 
-/// The steps of the workflow, on a machine that has never run one, and what linters say of it.
+/// The steps of the workflow, on a machine that has never run one.
 fn the_workflow_passes(world: &World, vault: &System) {
-    let path = root().join("examples/workflows/vault.yml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    assert!(!text.contains("secrets."), "it needs no secret of the CI");
-    let lint = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(tool(program));
-        let ended = command.args(arguments).arg(&path).output().unwrap();
-        assert!(ended.status.success(), "{ended:?}");
-        ended.stdout
-    };
-    lint(
-        "venv/bin/zizmor",
-        &["--offline", "--no-progress", "--pedantic"],
+    let workflow = Workflow::read("vault");
+    assert!(
+        !workflow.text.contains("secrets."),
+        "it needs no secret of the CI"
     );
-    let schema = ["--builtin-schema", "vendor.github-workflows"];
-    lint("venv/bin/check-jsonschema", &schema);
-    let print = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
-    let workflow = lint("venv/bin/python", &["-c", print]);
-    let workflow: Value = serde_json::from_slice(&workflow).unwrap();
-    // YAML takes its key `on` for a truth.
-    let cron = workflow["true"]["schedule"][0]["cron"].as_str().unwrap();
-    assert_eq!(
-        vault
-            .example()
-            .matches(&format!("schedule = \"{cron}\""))
-            .count(),
-        2
-    );
-
-    let backup = &workflow["jobs"]["backup"];
-    assert_eq!(backup["permissions"]["id-token"], "write");
-    assert_eq!(backup["env"]["AWS_ROLE_ARN"], ROLE);
-    let host = job(world, "job");
-    let runner = &vault.host;
-    host.write("/w/backup/lifeboat.toml", vault.here(&vault.example()));
-    host.write("/w/backup/ops.asc", runner.read("/etc/lifeboat/ops.asc"));
-    host.write(
-        "/w/backup/db-ca.pem",
-        runner.read("/etc/lifeboat/db-ca.pem"),
-    );
-    host.sh("rm -r /etc/lifeboat");
-    let steps = backup["steps"].as_array().unwrap();
-    let scripts: Vec<&str> = steps
-        .iter()
-        .filter_map(|step| step["run"].as_str())
-        .collect();
-    assert_eq!(scripts.len(), steps.len() - 1, "one step fetches the files");
-    for script in scripts {
-        host.write("/w/step", format!("{script}\n"));
-        host.sh("shellcheck --shell=sh /w/step && cd /w && sh -e step");
-    }
+    let schedule = format!("schedule = \"{}\"", workflow.cron());
+    assert_eq!(vault.example().matches(&schedule).count(), 2);
+    assert_eq!(workflow.job()["permissions"]["id-token"], "write");
+    assert_eq!(workflow.job()["env"]["AWS_ROLE_ARN"], ROLE);
+    workflow.passes(vault, &job(world, "job"), &["ops.asc", "db-ca.pem"]);
 }
 
 /// Nothing that was stored is in clear, and what was there before is as it was.

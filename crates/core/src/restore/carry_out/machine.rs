@@ -217,11 +217,10 @@ impl Restoring<'_> {
     /// Records a machine that was made.
     fn keep_machine(&mut self, restored: Restored) {
         if let Placed::Machine(machine) = &restored.placed {
-            let address = machine
-                .address
-                .as_deref()
-                .unwrap_or("an address that is not known");
-            let place = format!("{} at {address}", machine.name);
+            let place = match &machine.address {
+                Some(address) => format!("{} ({address})", machine.name),
+                None => machine.name.clone(),
+            };
             self.places.push((restored.source.to_string(), place));
         }
         let prefixed = |text: &dyn std::fmt::Display| format!("source {}: {text}", restored.source);

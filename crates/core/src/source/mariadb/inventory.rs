@@ -13,8 +13,8 @@ use super::flavor::{Flavor, flavor_of, release_of};
 use super::unqualify::unqualify;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{
-    DatabaseInventory, EVENT_END, EVENT_STATE, Inventory, NOT_PRESERVED, Proof, are_objects,
-    nested_joins,
+    COUNTER, DatabaseInventory, EVENT_END, EVENT_STATE, Inventory, NOT_PRESERVED, Proof,
+    are_objects, nested_joins,
 };
 use crate::secret::Scrubber;
 use serde_json::Value;
@@ -280,7 +280,7 @@ impl Catalog {
                 };
                 let name = at(0).unwrap_or_default();
                 if let Some(next) = at(5).and_then(|next| next.parse().ok()) {
-                    let counter = format!("{name}.AUTO_INCREMENT");
+                    let counter = format!("{name}{COUNTER}");
                     self.inventory.sequences.insert(counter, next);
                 }
                 self.tables.insert(name, table);

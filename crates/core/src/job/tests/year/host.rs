@@ -75,7 +75,7 @@ pub(super) struct Host {
     /// Set when the process should be replaced once nothing runs.
     restart: bool,
     /// Set when all of its state but the key is lost.
-    lose: Option<&'static [&'static str]>,
+    lose: Vec<&'static str>,
     /// Changes of stores after which the next job is killed.
     kill_after: Option<i64>,
 }
@@ -99,7 +99,7 @@ impl Host {
             turning: false,
             orphaned: Vec::new(),
             restart: false,
-            lose: None,
+            lose: Vec::new(),
             kill_after: None,
         }
     }
@@ -131,7 +131,8 @@ impl Host {
 
     /// Loses files of its state when nothing runs.
     fn loses(&mut self, files: &'static [&'static str]) {
-        self.lose = Some(files);
+        // What was lost before, and not yet missed, stays lost.
+        self.lose.extend(files);
         self.restart = true;
     }
 
@@ -201,12 +202,12 @@ fn open(world: &World, host: usize) -> Result<Rc<Process>> {
         (
             own.config.clone(),
             own.clock.clone(),
-            own.lose.take(),
+            std::mem::take(&mut own.lose),
             orphaned,
         )
     });
     let state = config.app.state.clone();
-    for file in lose.unwrap_or_default() {
+    for file in lose {
         for suffix in ["", "-wal", "-shm"] {
             let path = state.join(format!("{file}{suffix}"));
             let _ = std::fs::remove_file(&path);
