@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long a database may take until it answers, on a machine that has just come up.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(300);
+/// How long it may refuse who asks: while a machine comes up, its SSH server may.
+const REFUSES_WITHIN: Duration = Duration::from_secs(20);
 /// How often it is asked.
 const ANSWERS_EVERY: Duration = Duration::from_secs(2);
 /// Differences that are named where there are more.
@@ -173,7 +175,7 @@ impl One<'_> {
                 format!("source {} is no machine", self.of),
             )
         })?;
-        let patience = Duration::from_secs(self.config.wait.seconds).min(ANSWERS_WITHIN);
+        let patience = Duration::from_secs(self.config.wait.seconds);
         let begun = Instant::now();
         loop {
             if kind.host_by_ssh().is_some() && self.machine.host_keys.is_empty() {
@@ -182,7 +184,9 @@ impl One<'_> {
             let held = machine::held(kind, self.machine, provider.original(), &scratch)?;
             match held.answers(&self.context.scrubber) {
                 Ok(()) => return Ok(held),
-                Err(error) if begun.elapsed() > patience => return Err(error),
+                Err(error) if begun.elapsed() > patience_with(&error).min(patience) => {
+                    return Err(error);
+                }
                 Err(_) => cancel::wait(ANSWERS_EVERY)?,
             }
         }
@@ -195,6 +199,14 @@ impl One<'_> {
             Placed::File(path) => Ok(counts(&sqlite::observe(path)?)),
             other => Err(other.is_no_place_of("database")),
         }
+    }
+}
+
+/// How long an error may last.
+fn patience_with(error: &Error) -> Duration {
+    match error.code {
+        Code::SourceDenied => REFUSES_WITHIN,
+        _ => ANSWERS_WITHIN,
     }
 }
 

@@ -444,12 +444,12 @@ fn the_workflow_passes(world: &World, helpdesk: &System) {
 fn wakes_a_person(world: &World, helpdesk: &System) {
     let host = &helpdesk.host;
     // Several attempts would take their time, and show nothing more.
-    host.sh("sed -i 's/^sources = .*/&\\nretry = { attempts = 1 }/' /etc/lifeboat/lifeboat.toml; lifeboat config check");
+    host.sh("sed -E -i 's/^(sources|plans) = .*/&\\nretry = { attempts = 1 }/' /etc/lifeboat/lifeboat.toml; lifeboat config check");
     world.lightsail.any_time();
     let library = crate::support::library();
     let on_day = |day: u32| {
         let run = format!(
-            "LD_PRELOAD={} FAKETIME='+{day}d' lifeboat run",
+            "LD_PRELOAD={} DONT_FAKE_MONOTONIC=1 FAKETIME='+{day}d' lifeboat run",
             library.display()
         );
         host.run(&run);

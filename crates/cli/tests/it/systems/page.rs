@@ -148,6 +148,7 @@ fn word_settled(word: &str) -> String {
         let (name, length) = [
             ("POINT", like(rest, "dddddddd*dddddd*-xxxx")),
             ("POINT", like(rest, "dddddddd*dddddd*_xxxx")),
+            ("TIME", like(rest, "dddd-dd-ddTdd:dd:dd.ddd")),
             ("TIME", like(rest, "dddd-dd-ddTdd:dd:dd")),
             // What the name of a machine that was made ends with, and where machines answer.
             ("NAME", like(rest, "dddddddd-xxxx")),

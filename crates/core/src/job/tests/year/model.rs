@@ -514,6 +514,11 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
             super::told::owes_anomaly(world, &mut model, host, job);
         }
     }
+    if killed {
+        // What this host knows of it is not followed.
+        model.last.insert("kill", now);
+        model.disturbed = Some(now);
+    }
     drop(model);
     world.diary.borrow_mut().job(now, host, job, killed);
 }
