@@ -1,5 +1,6 @@
 //! The command line, defined once: parsing, help, completions and man pages come from here.
 
+mod cost;
 pub mod exits;
 mod policy;
 mod posture;
@@ -7,6 +8,7 @@ pub mod repo;
 mod shared;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+pub use cost::Cost;
 use lifeboat_core::config::Period;
 pub use policy::{Policy, PolicyFormat};
 pub use posture::Posture;
@@ -108,6 +110,8 @@ pub enum Command {
     Gate(GateArgs),
     /// Tell what ran in a period, what was proved and what was not, with the operator's checklists
     Report(ReportArgs),
+    /// Say what the backups cost in a month, now and in the end, and what would cost less
+    Cost(Cost),
     /// List what is wrong and who was told of it, and how the channels fare
     Alarms,
     /// Say that you take care of an alarm: until then it is not repeated and does not escalate
@@ -168,7 +172,7 @@ impl Command {
             Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,
             Command::Posture(args) => args.fix.is_some(),
-            Command::Policy(_) => false,
+            Command::Policy(_) | Command::Cost(_) => false,
             Command::Gate(_) | Command::Notify { .. } | Command::Ack(_) => true,
             Command::Status(args) => args.check,
             Command::Jobs(_) | Command::Metrics | Command::Alarms => false,

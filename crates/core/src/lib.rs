@@ -19,6 +19,7 @@ pub mod config;
 pub mod context;
 pub mod copies;
 pub mod copy;
+pub mod cost;
 mod credentials;
 pub mod deliver;
 pub mod diff;

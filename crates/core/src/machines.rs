@@ -127,20 +127,25 @@ fn stay(
             leaving: None,
         })
         .collect();
-    let plan = context.config.plan.get(plan);
-    let rules = Rules {
-        rules: Some(rules.clone()),
-        manual: plan.map_or(Span { seconds: 0 }, |plan| plan.keep_manual),
-        safety: plan.map_or(Span { seconds: 0 }, |plan| plan.keep_safety),
-        minimum: 1,
-        grace: Span { seconds: 0 },
-    };
+    let rules = self::rules(context, plan, rules);
     let decisions = retention::decide(&held, &rules, context.clock.now());
     let decided = held.into_iter().zip(decisions);
     decided
         .filter(|(_, decision)| matches!(decision, Decision::Keep(_)))
         .map(|(held, _)| held.point)
         .collect()
+}
+
+/// The rules of what is kept of the snapshots of a plan where they are, by what `keep_at_source` says.
+pub fn rules(context: &Context, plan: &Name, keep: &KeepRules) -> Rules {
+    let plan = context.config.plan.get(plan);
+    Rules {
+        rules: Some(keep.clone()),
+        manual: plan.map_or(Span { seconds: 0 }, |plan| plan.keep_manual),
+        safety: plan.map_or(Span { seconds: 0 }, |plan| plan.keep_safety),
+        minimum: 1,
+        grace: Span { seconds: 0 },
+    }
 }
 
 /// What the keepers of snapshots have, each asked once.

@@ -44,6 +44,10 @@ const TABLE: &[(&str, &[Meaning])] = &[
     ),
     ("policy", &[]),
     (
+        "cost",
+        &[(Exit::Partial, "a store or a manifest could not be read")],
+    ),
+    (
         "posture",
         &[
             (

@@ -4,6 +4,7 @@ mod alarms;
 mod backup;
 mod config;
 mod copy;
+mod cost;
 mod daemon;
 mod demo;
 mod diff;
@@ -220,6 +221,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Metrics => status::metrics(run),
         Command::Gate(args) => status::gate(run, args),
         Command::Report(args) => report::run(run, args),
+        Command::Cost(args) => cost::run(run, args),
         Command::Alarms => alarms::run(run),
         Command::Ack(args) => alarms::acknowledge(run, args),
         Command::Notify { command } => notify::run(run, command),

@@ -17,8 +17,8 @@ mod turn;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
 pub use once::{
-    Begun, StatusDocument, acknowledge, alarms, begun, facts, history, jobs, metrics, plan, report,
-    run, show, status,
+    Begun, StatusDocument, acknowledge, alarms, begun, cost, facts, history, jobs, metrics, plan,
+    report, run, show, status,
 };
 pub use turn::{Mode, Turn, Turned, Watcher, look};
 

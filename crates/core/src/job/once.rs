@@ -9,6 +9,7 @@ use crate::alarm::{self, Alarms, ChannelDocument, OpenAlarm, open_alarms};
 use crate::clock::Clock;
 use crate::config::{Config, Period};
 use crate::context::Context;
+use crate::cost::{self, Cost, Prices, Runner};
 use crate::error::{Code, Error, Result};
 use crate::history::{History, Job, JobKind};
 use crate::observe::{Observer, Reporter};
@@ -218,6 +219,17 @@ pub fn report(context: &Context, period: Period, until: Option<Timestamp>) -> Re
     let app = &context.config.app;
     let jobs = history.jobs(&app.name, &app.environment)?;
     report::gather(context, jobs, desk.outbox(), &window)
+}
+
+/// What an application's backups cost in a month, by these prices. What cannot be read is named in it.
+pub fn cost(context: &Context, prices: &Prices, runner: Option<Runner>) -> Result<Cost> {
+    prices.check_dates(context.clock.now())?;
+    let history = history(context)?;
+    memory::recall(context, &history, None);
+    let app = &context.config.app;
+    let jobs = history.jobs(&app.name, &app.environment)?;
+    let gathered = cost::gather(context, &jobs, runner)?;
+    Ok(cost::compose(app, &gathered.facts, prices, gathered.errors))
 }
 
 /// How far this host has come with an application, as far as its history tells.

@@ -8,6 +8,11 @@ use crate::finding::{Finding, Severity};
 use lifeboat_store::bucket::control::{Answer, Mend, Setting, Settings, Versioning};
 use lifeboat_store::{LockMode, LockSettings};
 
+/// The topic of old versions that never expire.
+const NONCURRENT: &str = "noncurrent-versions";
+/// What is said of a bucket without versions.
+const KEEPS_NONE: &str = "it keeps no versions: what is overwritten or deleted there is gone";
+
 /// What is wanted of a bucket.
 pub struct Wanted<'a> {
     /// What findings are about: `store.offsite`.
@@ -41,6 +46,38 @@ pub fn judge(wanted: &Wanted<'_>, settings: &Settings) -> Vec<Finding> {
     found.switches(settings);
     found.unasked();
     found.findings
+}
+
+/// What is known of the versions that a bucket keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// It keeps none.
+    NotKept,
+    /// Those that are not the newest expire some day.
+    Expire,
+    /// They stay for good.
+    Stay,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// Tells from findings about a bucket what it does with versions.
+pub fn versions(subject: &str, findings: &[Finding]) -> Versions {
+    let about = |topic: &str| {
+        let subject = format!("{subject}.{topic}");
+        findings.iter().find(|finding| finding.subject == subject)
+    };
+    let Some(versioning) = about("versioning") else {
+        return Versions::Unknown;
+    };
+    let rules = about("lifecycle").map(|finding| finding.severity);
+    match versioning.severity {
+        _ if versioning.message == KEEPS_NONE => Versions::NotKept,
+        Severity::Ok if about(NONCURRENT).is_some() => Versions::Stay,
+        // Of rules that could not be read, or that do harm, it is not said that they are good.
+        Severity::Ok if rules == Some(Severity::Ok) => Versions::Expire,
+        Severity::Ok | Severity::Warning | Severity::Error => Versions::Unknown,
+    }
 }
 
 /// Returns what can be mended of a bucket, in the order in which it is.
@@ -158,8 +195,7 @@ impl Found<'_> {
             Versioning::On => self.good(topic, "it keeps versions"),
             Versioning::Off | Versioning::Suspended => {
                 let severity = self.grade(Requirement::Versioning, Severity::Warning);
-                let message =
-                    "it keeps no versions: what is overwritten or deleted there is gone".to_owned();
+                let message = KEEPS_NONE.to_owned();
                 let hint = self.fix();
                 self.add(topic, severity, message, hint);
             }
@@ -349,12 +385,7 @@ impl Found<'_> {
                 "add a rule that lets them expire: `lifeboat policy --lifecycle {}` prints one",
                 self.wanted.name
             );
-            self.add(
-                "noncurrent-versions",
-                Severity::Warning,
-                message,
-                Some(hint),
-            );
+            self.add(NONCURRENT, Severity::Warning, message, Some(hint));
         }
     }
 

@@ -12,6 +12,7 @@ mod lifecycle;
 mod mend;
 pub(crate) mod owners;
 
+pub use judge::Versions;
 pub use mend::{Mending, mend, mendable};
 
 use crate::cancel::Cancel;
@@ -269,6 +270,21 @@ pub fn copies(context: &Context) -> Vec<Finding> {
 /// Says of each plan what a single loss would take of all its copies.
 pub(crate) fn independence(context: &Context, owners: Option<&Owners>) -> Vec<Finding> {
     independence::findings(&context.config, owners)
+}
+
+/// What was noted of the versions that the bucket of a store keeps, when it was looked at last with the
+/// configuration that it has now. Nothing is asked of a server.
+pub fn noted_versions(context: &Context, store: &Name) -> Versions {
+    let all = watched(&context.config);
+    let Some(watched) = all.iter().find(|w| w.name == store && w.store.is_some()) else {
+        return Versions::Unknown;
+    };
+    let noted = context.state.catalog.posture(&watched.subject);
+    let noted = noted.ok().flatten();
+    let noted = noted.filter(|noted| noted.settings == watched.settings(&context.config));
+    let findings =
+        noted.and_then(|noted| serde_json::from_str::<Vec<Finding>>(&noted.findings).ok());
+    judge::versions(&watched.subject, &findings.unwrap_or_default())
 }
 
 /// What must stay in the bucket of a store.

@@ -95,7 +95,8 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "posture", "machines", "measures", "status", "alarm", "report", "fetch", "deliver",
+            "posture", "machines", "measures", "status", "alarm", "report", "cost", "fetch",
+            "deliver",
         ],
     ),
     (

@@ -1,0 +1,285 @@
+//! What the cost follows from, as values: what is in the stores, what the rules keep, and what runs how
+//! often.
+
+use crate::name::Name;
+use crate::point::PointId;
+use crate::posture::Versions;
+use crate::retention::{Held, Rules};
+use crate::schedule::Schedule;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// Days of a month, here and in the list of prices.
+pub(super) const MONTH_DAYS: u32 = 30;
+/// Months over which runs are counted.
+const COUNTED_MONTHS: u32 = 12;
+/// Newest points whose mean is the size of those to come.
+pub(super) const MEASURED: usize = 7;
+/// Most runs that are counted in a stretch of time.
+const TIMES_MAX: usize = 500_000;
+
+/// Everything that costs follow from.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Now.
+    pub at: Timestamp,
+    /// Each plan in each of its stores.
+    pub copies: Vec<Copies>,
+    /// The stores of plans.
+    pub stores: BTreeMap<Name, StoreFacts>,
+    /// Each machine in each of its plans.
+    pub machines: Vec<MachineFacts>,
+    /// What drills and verifications read.
+    pub reads: Vec<ReadFacts>,
+    /// What would run on a runner.
+    pub runs: Vec<RunFacts>,
+    /// The runner, if plans run on one that is paid by the minute.
+    pub runner: Option<Runner>,
+}
+
+/// A runner that is paid by the minute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runner {
+    /// What a minute costs, if somebody says so; else it is in the table.
+    pub minute: Option<super::Money>,
+    /// How it is known that plans run on one.
+    pub why: String,
+}
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A bucket of Amazon.
+    Amazon {
+        /// Its region.
+        region: String,
+    },
+    /// A bucket of somebody else.
+    Server,
+    /// A directory of this host.
+    Local,
+    /// A directory of another host.
+    Sftp,
+}
+
+/// Key that the server of a store encrypts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKey {
+    /// The one that comes with the account.
+    OfAccount,
+    /// One of the operator's own.
+    Own,
+}
+
+/// A store.
+#[derive(Debug, Clone)]
+pub struct StoreFacts {
+    /// Where it is.
+    pub place: Place,
+    /// The storage class of its objects, if it names one.
+    pub class: Option<String>,
+    /// The key of KMS, if there is one.
+    pub key: Option<ServerKey>,
+    /// Whether others delete there.
+    pub elsewhere: bool,
+    /// Its versions.
+    pub versions: Versions,
+    /// False if it could not be asked now.
+    pub asked: bool,
+}
+
+/// How a plan's points lie in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lies {
+    /// Each has objects of its own.
+    Apart,
+    /// They share packs of a bucket, each of which a manifest names with its size.
+    SharedPacks,
+    /// They share what is in a repository.
+    Repository,
+}
+
+/// The points of a plan in a store.
+#[derive(Debug, Clone)]
+pub struct Copies {
+    /// The plan.
+    pub plan: Name,
+    /// The store.
+    pub store: Name,
+    /// The points, the oldest first.
+    pub held: Vec<Held>,
+    /// Sizes of the objects of each, in bytes.
+    pub objects: BTreeMap<PointId, Vec<u64>>,
+    /// The bytes of all objects, each counted once.
+    pub bytes: u64,
+    /// How they lie.
+    pub lies: Lies,
+    /// What is kept of them.
+    pub rules: Rules,
+    /// How often one comes.
+    pub pace: Pace,
+}
+
+impl Copies {
+    /// The newest points that are measured: neither partial nor taken before a restore.
+    pub(super) fn measured(&self) -> impl Iterator<Item = &Vec<u64>> {
+        let newest = self.held.iter().rev();
+        let newest = newest.filter(|held| held.sound && !held.safety);
+        let objects = newest.filter_map(|held| self.objects.get(&held.point));
+        objects.take(MEASURED)
+    }
+
+    /// The mean of a measure over the newest points; `None` without points.
+    pub(super) fn mean(&self, measure: impl Fn(&[u64]) -> f64) -> Option<f64> {
+        mean(self.measured().map(|objects| measure(objects)))
+    }
+}
+
+/// Snapshots of a machine.
+#[derive(Debug, Clone)]
+pub struct MachineFacts {
+    /// The source.
+    pub source: Name,
+    /// The plan.
+    pub plan: Name,
+    /// The region of Lightsail; `None` for other providers.
+    pub lightsail: Option<String>,
+    /// The bundle of the machines that drills make, if the configuration names it.
+    pub bundle: Option<String>,
+    /// The points whose snapshots are to stay, the oldest first.
+    pub held: Vec<Held>,
+    /// The full size of the snapshot of each, where the provider tells it.
+    pub bytes: BTreeMap<PointId, u64>,
+    /// True if `keep_at_source` says which stay.
+    pub at_source: bool,
+    /// The rules that keep them; where there are several, each keeps its own.
+    pub rules: Vec<Rules>,
+    /// How often one is taken.
+    pub pace: Pace,
+}
+
+/// What a drill or a verification reads.
+#[derive(Debug, Clone)]
+pub struct ReadFacts {
+    /// Its name: `drill weekly`.
+    pub name: String,
+    /// Runs in a month; `None` without a schedule.
+    pub runs: Option<f64>,
+    /// The copies that it reads of, by plan and store.
+    pub copies: Vec<(Name, Name)>,
+    /// The share of all points that it reads, in percent; the newest alone when absent.
+    pub percent: Option<u8>,
+    /// The machines of which it makes one.
+    pub machines: Vec<Name>,
+}
+
+/// What runs, and how long that takes.
+#[derive(Debug, Clone)]
+pub struct RunFacts {
+    /// Its name: `plan daily`.
+    pub name: String,
+    /// Runs in a month; `None` if that is not known.
+    pub runs: Option<f64>,
+    /// Seconds of the newest runs.
+    pub seconds: Vec<u64>,
+    /// Where they are from: `jobs`.
+    pub measured: &'static str,
+}
+
+/// How often points come.
+#[derive(Debug, Clone)]
+pub enum Pace {
+    /// By a schedule.
+    Scheduled(Schedule),
+    /// As they came until now.
+    Measured {
+        /// Seconds from one to the next.
+        gap_seconds: i64,
+        /// Number of points it was measured of.
+        points: usize,
+    },
+    /// That is not known.
+    Unknown,
+}
+
+impl Pace {
+    /// The pace at which these points came, which are the oldest first. Fewer than three say nothing.
+    pub fn measure(times: &[Timestamp]) -> Pace {
+        let newest = times.iter().rev().take(MEASURED + 1);
+        let newest: Vec<i64> = newest.map(|time| time.as_second()).collect();
+        let span = newest.first().zip(newest.last()).map(|(a, b)| a - b);
+        let gaps = i64::try_from(newest.len()).unwrap_or(1) - 1;
+        match span.filter(|_| gaps >= 2).map(|span| span / gaps) {
+            Some(gap_seconds @ 60..) => Pace::Measured {
+                gap_seconds,
+                points: newest.len(),
+            },
+            _ => Pace::Unknown,
+        }
+    }
+
+    /// The times of points after `after`, up to `until`.
+    pub(super) fn times(&self, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+        let next = |last: Timestamp| match self {
+            Pace::Scheduled(schedule) => schedule.next_after(last),
+            Pace::Measured { gap_seconds, .. } => {
+                let next = last.as_second().div_euclid(*gap_seconds) + 1;
+                Timestamp::from_second(next.saturating_mul(*gap_seconds)).ok()
+            }
+            Pace::Unknown => None,
+        };
+        let times = std::iter::successors(next(after), |last| next(*last));
+        let times = times.take_while(|time| *time <= until);
+        times.take(TIMES_MAX).collect()
+    }
+
+    /// Points in a month; `None` if that is not known.
+    pub(super) fn in_month(&self, now: Timestamp) -> Option<f64> {
+        let until = days_after(now, MONTH_DAYS * COUNTED_MONTHS);
+        match self {
+            Pace::Unknown => None,
+            Pace::Scheduled(_) | Pace::Measured { .. } => {
+                Some(float(self.times(now, until).len() as u64) / f64::from(COUNTED_MONTHS))
+            }
+        }
+    }
+
+    /// Where it is from.
+    pub(super) fn from(&self) -> Option<String> {
+        match self {
+            Pace::Scheduled(schedule) => Some(format!("schedule {:?}", schedule.text())),
+            Pace::Measured { points, .. } => {
+                Some(format!("as often as the newest {points} points came"))
+            }
+            Pace::Unknown => None,
+        }
+    }
+}
+
+/// The mean of numbers; `None` if there are none.
+pub(super) fn mean(numbers: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = numbers.fold((0.0, 0_u32), |(sum, count), n| (sum + n, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// A time so many days later.
+pub(super) fn days_after(time: Timestamp, days: u32) -> Timestamp {
+    let span = SignedDuration::from_secs(i64::from(days) * 86_400);
+    time.checked_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// A number of bytes or requests, for an estimate.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
+}
+
+/// The same, back.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is not negative, and a cast of a float keeps to the bounds"
+)]
+pub(super) fn whole(number: f64) -> u64 {
+    number.max(0.0).round() as u64
+}

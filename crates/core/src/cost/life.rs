@@ -1,0 +1,160 @@
+//! Lives through the time to come by the schedule and the rules of a plan, until as many points stay as
+//! go. Pure: what stays is decided by [`crate::retention`].
+
+use super::facts::{MONTH_DAYS, Pace, days_after, float, mean};
+use crate::point::PointId;
+use crate::retention::{Held, Rules, simulate};
+use jiff::Timestamp;
+
+/// Months that are lived through before it is asked whether anything still grows: where a point comes or
+/// stays once a year only, and else.
+const ROUND_MONTHS_LONG: u32 = 12;
+const ROUND_MONTHS: u32 = 3;
+/// Months that are lived through at least, so that what goes early was seen to go, and at most.
+const MONTHS_MIN: u32 = 9;
+const MONTHS_MAX: u32 = 144;
+/// Points that are taken at most.
+const TAKEN_MAX: usize = 400_000;
+/// Difference of the mean number of points from round to round that is none.
+const SAME: f64 = 0.5;
+
+/// How the points of a plan go on.
+#[derive(Debug)]
+pub(super) struct Life {
+    /// What is there at the end of each month of the last round.
+    months: Vec<Month>,
+    /// When points were taken, the oldest first.
+    taken: Vec<Timestamp>,
+    /// Days from now until the number of points grows no more; `None` if it still does.
+    pub steady_after_days: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Month {
+    end: Timestamp,
+    points: Vec<PointId>,
+}
+
+/// Lives on from `held`. Where several rules keep points of one plan in several places, `rules` has one
+/// for each, and a point is there as long as one of them keeps it.
+pub(super) fn live(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) -> Life {
+    let mut places: Vec<Vec<Held>> = rules.iter().map(|_| held.to_vec()).collect();
+    let mut life = Life {
+        months: Vec::new(),
+        taken: Vec::new(),
+        steady_after_days: None,
+    };
+    let mut counts: Vec<usize> = Vec::new();
+    let (mut at, mut before) = (now, None);
+    let round = round_months(rules, pace, now);
+    for round_number in 1..=MONTHS_MAX / round {
+        life.months.clear();
+        for _ in 0..round {
+            let end = days_after(at, MONTH_DAYS);
+            let times = pace.times(at, end);
+            for (place, rules) in places.iter_mut().zip(rules) {
+                let points = std::mem::take(place);
+                *place = simulate(points, rules, times.iter().copied());
+            }
+            life.taken.extend(times);
+            let placed = places.iter().zip(rules).flat_map(|(place, rules)| {
+                // Without a grace period, what is announced goes in the same run.
+                let stays = |held: &&Held| held.leaving.is_none() || rules.grace.seconds > 0;
+                place.iter().filter(stays)
+            });
+            let mut points: Vec<PointId> = placed.map(|held| held.point.clone()).collect();
+            points.sort_unstable();
+            points.dedup();
+            counts.push(points.len());
+            life.months.push(Month { end, points });
+            at = end;
+        }
+        let count = life.points();
+        let is_same = before.is_some_and(|before: f64| (count - before).abs() < SAME);
+        if is_same && round_number * round >= MONTHS_MIN {
+            life.steady_after_days = Some(steady_after(&counts, round));
+            break;
+        }
+        if life.taken.len() > TAKEN_MAX {
+            break;
+        }
+        before = Some(count);
+    }
+    life
+}
+
+/// The months of a round: in each, something grows by a point at least if it grows at all.
+fn round_months(rules: &[Rules], pace: &Pace, now: Timestamp) -> u32 {
+    let is_yearly = |rules: &Rules| {
+        rules
+            .rules
+            .as_ref()
+            .is_some_and(|rules| rules.yearly.is_some())
+    };
+    let is_seldom = pace.in_month(now).is_none_or(|points| points < 1.0);
+    match is_seldom || rules.iter().any(is_yearly) {
+        true => ROUND_MONTHS_LONG,
+        false => ROUND_MONTHS,
+    }
+}
+
+/// Days until the number of points, month by month, is first what it is in the last round for good.
+fn steady_after(counts: &[usize], round: u32) -> u32 {
+    let round = usize::try_from(round).unwrap_or(usize::MAX);
+    let last = counts.iter().rev().take(round);
+    let (least, most) = (last.clone().min(), last.max());
+    let is_other = |count: &usize| Some(count) < least || Some(count) > most;
+    let months = counts
+        .iter()
+        .rposition(is_other)
+        .map_or(0, |place| place + 1);
+    u32::try_from(months + 1)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(MONTH_DAYS)
+}
+
+impl Life {
+    /// The mean number of points.
+    pub fn points(&self) -> f64 {
+        let counts = self
+            .months
+            .iter()
+            .map(|month| float(month.points.len() as u64));
+        mean(counts).unwrap_or(0.0)
+    }
+
+    /// The mean of what all points come to: `known` says it of one that is there today, and `coming` is
+    /// what each one comes to that is still to be taken. One that went before `minimum_days` counts
+    /// until then.
+    pub fn sum(
+        &self,
+        known: &dyn Fn(&PointId) -> Option<f64>,
+        coming: f64,
+        minimum_days: u32,
+    ) -> f64 {
+        let first = self.taken.first().copied().unwrap_or(Timestamp::MAX);
+        let of_month = |month: &Month| {
+            let seconds = i64::from(minimum_days) * 86_400;
+            let begin = month.end.as_second().saturating_sub(seconds);
+            let charged = |time: &&Timestamp| time.as_second() > begin && **time <= month.end;
+            let young = self.taken.iter().rev().filter(charged).count();
+            let old = month.points.iter().filter(|point| {
+                let time = point.time();
+                time < first || time.as_second() <= begin
+            });
+            let old: f64 = old.map(|point| known(point).unwrap_or(coming)).sum();
+            old + float(young as u64) * coming
+        };
+        mean(self.months.iter().map(of_month)).unwrap_or(0.0)
+    }
+
+    /// The mean age of the oldest point, in days.
+    pub fn oldest_days(&self) -> f64 {
+        let ages = self.months.iter().filter_map(|month| {
+            let oldest = month.points.iter().map(PointId::time).min()?;
+            let seconds = month.end.as_second().saturating_sub(oldest.as_second());
+            Some(float(u64::try_from(seconds).unwrap_or(0)) / 86_400.0)
+        });
+        mean(ages).unwrap_or(0.0)
+    }
+}

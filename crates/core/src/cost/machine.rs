@@ -1,0 +1,161 @@
+//! Snapshots of machines, and the machines that drills make of them. Pure.
+
+use super::document::{Figure, Item, What};
+use super::facts::{Facts, MEASURED, MachineFacts, ReadFacts, float, mean, whole};
+use super::items::GB;
+use super::life::{Life, live};
+use super::money::{Amount, Money};
+use super::prices::{Prices, dated, no_table};
+use crate::amount::count;
+use crate::point::PointId;
+
+/// Hours of a month in the prices of Lightsail.
+const MONTH_HOURS: f64 = 744.0;
+
+/// A price, and the list that it is from.
+struct Listed {
+    price: Money,
+    from: String,
+}
+
+/// What a GB of snapshots costs, by the machine's own table or by the list of its region.
+fn price_of_snapshots(machine: &MachineFacts, prices: &Prices) -> Option<Listed> {
+    let own = prices.machine.get(machine.source.as_str());
+    if let Some((own, price)) = own.and_then(|own| Some((own, own.snapshot_gb_month?))) {
+        let from = dated(&format!("machine.{}", machine.source), own.date);
+        return Some(Listed { price, from });
+    }
+    let region = machine.lightsail.as_ref()?;
+    let list = prices.lightsail.get(region)?;
+    Some(Listed {
+        price: list.snapshot_gb_month,
+        from: dated(&format!("lightsail.{region}"), Some(list.date)),
+    })
+}
+
+/// The mean full size of the newest snapshots; `None` where no size is known.
+fn coming(machine: &MachineFacts) -> Option<f64> {
+    let newest = machine.held.iter().rev().take(MEASURED);
+    let sizes = newest.filter_map(|held| machine.bytes.get(&held.point));
+    mean(sizes.map(|bytes| float(*bytes)))
+}
+
+/// How the snapshots of a machine go on; `None` where that cannot be said.
+pub(super) fn life(machine: &MachineFacts, facts: &Facts) -> Option<Life> {
+    let deletes = !machine.rules.is_empty() && machine.rules.iter().all(|r| r.rules.is_some());
+    let comes = machine.pace.in_month(facts.at).is_some() && coming(machine).is_some();
+    (deletes && comes).then(|| live(&machine.held, &machine.rules, &machine.pace, facts.at))
+}
+
+/// Snapshots of a machine: what changed is paid for, and the full size is known.
+pub(super) fn snapshots(machine: &MachineFacts, prices: &Prices, life: Option<&Life>) -> Item {
+    let listed = price_of_snapshots(machine, prices);
+    // Nobody tells how much changed.
+    let figure = |count: u64, bytes: f64| Figure {
+        amount: listed.as_ref().map_or(Amount::UNKNOWN, |listed| {
+            Amount::between(Money::NONE, listed.price.times(bytes / GB))
+        }),
+        count: Some(count),
+        bytes: Some(whole(bytes)),
+    };
+    let sizes = machine
+        .held
+        .iter()
+        .map(|held| machine.bytes.get(&held.point));
+    let sizes: Option<Vec<u64>> = sizes.map(|bytes| bytes.copied()).collect();
+    let coming = coming(machine);
+    let now = sizes
+        .as_ref()
+        .map(|sizes| figure(sizes.len() as u64, float(sizes.iter().sum())));
+    let steady = life.zip(coming).map(|(life, coming)| {
+        let known = |point: &PointId| machine.bytes.get(point).map(|bytes| float(*bytes));
+        let figure = figure(whole(life.points()), life.sum(&known, coming, 0));
+        match life.steady_after_days {
+            Some(_) => figure,
+            None => Figure {
+                amount: Amount::UNKNOWN,
+                ..figure
+            },
+        }
+    });
+    let unknown = Figure::of(Amount::UNKNOWN);
+    let mut from = Vec::new();
+    let mut notes = Vec::new();
+    match (&listed, &machine.lightsail) {
+        (Some(listed), _) => from.push(listed.from.clone()),
+        (None, Some(region)) => notes.push(no_table(&format!("lightsail.{region}"))),
+        (None, None) => notes.push(format!(
+            "[machine.{}] in a table of prices says what its provider asks",
+            machine.source
+        )),
+    }
+    match (coming, sizes) {
+        (Some(_), Some(_)) => {
+            let told = count(machine.bytes.len(), "snapshot");
+            from.push(format!("full sizes: told of {told}"));
+            notes.push(
+                "the provider charges what changed: the full size is the upper bound".to_owned(),
+            );
+        }
+        _ => notes.push("the size of a snapshot is not known".to_owned()),
+    }
+    match (steady.is_some(), machine.at_source) {
+        (true, true) => from.push("growth: keep_at_source".to_owned()),
+        (true, false) => from.push("growth: the rules of the plan".to_owned()),
+        (false, _) if coming.is_some() => {
+            notes
+                .push("how many stay is not known: no rule deletes any, or no schedule".to_owned());
+        }
+        (false, _) => {}
+    }
+    Item {
+        what: What::Snapshots,
+        of: format!("machine {}, plan {}", machine.source, machine.plan),
+        now: Some(now.unwrap_or(unknown)),
+        steady: Some(steady.unwrap_or(unknown)),
+        from,
+        notes,
+    }
+}
+
+/// An hour of the machine that each drill makes.
+pub(super) fn machine_hours(facts: &Facts, read: &ReadFacts, prices: &Prices) -> Vec<Item> {
+    let Some(runs) = read.runs else {
+        return Vec::new();
+    };
+    let items = read.machines.iter().filter_map(|source| {
+        let machine = facts.machines.iter().find(|machine| machine.source == *source)?;
+        let own = prices.machine.get(source.as_str());
+        let own = own.and_then(|own| Some((own.hour?, format!("machine.{source}"), own.date)));
+        let list = machine.lightsail.as_ref().zip(machine.bundle.as_ref()).and_then(|(region, bundle)| {
+            let list = prices.lightsail.get(region)?;
+            let hour = list.bundle_month.get(bundle)?.times(1.0 / MONTH_HOURS);
+            Some((hour, format!("lightsail.{region}"), Some(list.date)))
+        });
+        let price = own.or(list);
+        let figure = Figure {
+            amount: price.as_ref().map_or(Amount::UNKNOWN, |(hour, _, _)| Amount::exactly(hour.times(runs))),
+            count: Some(whole(runs)),
+            bytes: None,
+        };
+        let mut notes = vec!["an hour for each drill".to_owned()];
+        if price.is_none() {
+            notes.push(match (&machine.lightsail, &machine.bundle) {
+                (Some(_), None) => "its bundle is that of the instance, which is asked for nothing here: `bundle` names one".to_owned(),
+                (Some(region), Some(bundle)) => format!("[lightsail.{region}.bundle_month] has no {bundle}"),
+                (None, _) => format!("[machine.{source}] in a table of prices says what an hour costs"),
+            });
+        }
+        Some(Item {
+            what: What::MachineHours,
+            of: format!("{}, machine {source}", read.name),
+            now: Some(figure),
+            steady: Some(figure),
+            from: std::iter::once("schedule".to_owned())
+                .chain(price.map(|(_, table, date)| dated(&table, date)))
+                .collect(),
+            notes,
+        })
+    });
+    items.collect()
+}

@@ -1,0 +1,87 @@
+//! What the backups of an application cost in a month, now and in the end, when as many points go as come.
+//!
+//! Every figure says where it is from, and has two bounds; what is not known has no upper one, and so has
+//! the sum. Pure but for [`gather`]: what is stored follows from the sizes in manifests, and what will be
+//! from the decision of [`crate::retention`] about points to come that are like the newest ones. Nothing
+//! is asked of a provider: neither bills nor prices.
+
+mod cheaper;
+mod document;
+mod facts;
+mod gather;
+mod items;
+mod life;
+mod machine;
+mod money;
+mod prices;
+mod storage;
+mod traffic;
+
+pub use document::{Cheaper, Cost, Figure, Item, Total, Totals, What};
+pub use facts::{
+    Copies, Facts, Lies, MachineFacts, Pace, Place, ReadFacts, RunFacts, Runner, ServerKey,
+    StoreFacts,
+};
+pub use gather::{Gathered, gather};
+pub use money::{Amount, Money};
+pub use prices::{PriceList, Prices, SHIPPED};
+
+use crate::config::App;
+use crate::error::Error;
+
+/// Judges what the facts cost.
+pub fn compose(app: &App, facts: &Facts, prices: &Prices, errors: Vec<Error>) -> Cost {
+    let lives = items::Lives::of(facts);
+    let items = items::items(facts, &lives, prices);
+    let points = facts.copies.iter().flat_map(|copies| copies.held.iter());
+    let mut points: Vec<_> = points.map(|held| &held.point).collect();
+    points.sort_unstable();
+    points.dedup();
+    Cost {
+        app: app.name.clone(),
+        environment: app.environment.clone(),
+        at: facts.at,
+        currency: prices.currency.clone(),
+        prices: prices.lists(facts.at),
+        points: points.len(),
+        total: Totals::of(&items),
+        items,
+        not_counted: not_counted(facts),
+        cheaper: cheaper::cheaper(facts, &lives, prices),
+        errors,
+    }
+}
+
+/// What may cost something and is in no item.
+fn not_counted(facts: &Facts) -> Vec<String> {
+    let mut not = Vec::new();
+    let is_bucket =
+        |store: &StoreFacts| matches!(store.place, Place::Amazon { .. } | Place::Server);
+    if facts.stores.values().any(is_bucket) {
+        not.push(
+            "what `lifeboat run` or the daemon asks buckets while nothing is due, what prune, healing \
+             and posture ask, and small notes beside the points"
+                .to_owned(),
+        );
+    }
+    if facts.runner.is_none() {
+        not.push(
+            "minutes of a runner: nothing says that plans run on one that is paid for \
+             (--runner-minute PRICE)"
+                .to_owned(),
+        );
+    }
+    let by_hand = facts.reads.iter().filter(|read| read.runs.is_none());
+    let by_hand: Vec<&str> = by_hand.map(|read| read.name.as_str()).collect();
+    if !by_hand.is_empty() {
+        not.push(format!(
+            "what runs by hand: {} (no schedule)",
+            by_hand.join(", ")
+        ));
+    }
+    not.push("taxes, discounts, free allowances, and restores".to_owned());
+    not
+}
+
+#[cfg(test)]
+mod tests;
