@@ -110,7 +110,7 @@ pub enum Command {
     Gate(GateArgs),
     /// Tell what ran in a period, what was proved and what was not, with the operator's checklists
     Report(ReportArgs),
-    /// Say what the backups cost in a month, now and in the end, and what would cost less
+    /// Say what the backups cost in a month, now and at steady state, and what would cost less
     Cost(Cost),
     /// List what is wrong and who was told of it, and how the channels fare
     Alarms,

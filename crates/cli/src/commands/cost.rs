@@ -57,9 +57,9 @@ fn tell(run: &Run<'_>, out: &Printer, cost: &Cost) {
         "{}/{}: {} a month",
         cost.app, cost.environment, cost.currency
     );
-    row(&label, "NOW", "IN THE END");
+    row(&label, "NOW", "STEADY STATE");
     for item in &cost.items {
-        let label = format!("{}: {}", item.what.as_str(), item.of);
+        let label = format!("{}: {}", item.kind.as_str(), item.subject);
         row(
             &label,
             &amount(item.now.as_ref()),
@@ -72,9 +72,13 @@ fn tell(run: &Run<'_>, out: &Printer, cost: &Cost) {
         &cost.total.now.amount.to_string(),
         &cost.total.steady.amount.to_string(),
     );
-    for (when, total) in [("now", &cost.total.now), ("in the end", &cost.total.steady)] {
+    for (when, total) in [
+        ("now", &cost.total.now),
+        ("at steady state", &cost.total.steady),
+    ] {
         let least = total.amount.least_micros;
-        if total.amount.most_micros.is_none() && total.known_most_micros > least {
+        let differs = total.known_most_micros.to_string() != least.to_string();
+        if total.amount.most_micros.is_none() && differs {
             let most = Amount::between(least, total.known_most_micros);
             out.sentence(format!(
                 "  {when}: of what is known, {most}; the rest is unknown"
@@ -105,7 +109,7 @@ fn tell(run: &Run<'_>, out: &Printer, cost: &Cost) {
     for cheaper in &cost.cheaper {
         let saves = match cheaper.saves {
             Amount::UNKNOWN => String::new(),
-            saves => format!(" saves {saves} a month in the end"),
+            saves => format!(" saves {saves} a month at steady state"),
         };
         out.sentence(format!("  {}{saves}", cheaper.change));
         out.sentence(format!("    for a restore: {}", cheaper.costs));
@@ -119,7 +123,7 @@ fn amount(figure: Option<&Figure>) -> String {
 /// What an item is for, where its figures are from, and what is not known of it.
 fn about(item: &Item) -> String {
     let quantity = |figure: &Figure| {
-        let number = figure.count.map(|number| count(number, item.what.unit()));
+        let number = figure.count.map(|number| count(number, item.kind.unit()));
         let bytes = figure.bytes.map(bytes);
         let parts: Vec<String> = number.into_iter().chain(bytes).collect();
         parts.join(", ")
@@ -130,8 +134,8 @@ fn about(item: &Item) -> String {
         (true, true) => None,
         _ if now == steady => Some(now),
         (false, true) => Some(format!("now {now}")),
-        (true, false) => Some(format!("in the end {steady}")),
-        (false, false) => Some(format!("{now} now, {steady} in the end")),
+        (true, false) => Some(format!("at steady state {steady}")),
+        (false, false) => Some(format!("{now} now, {steady} at steady state")),
     };
     let parts = amounts.into_iter().chain(item.from.iter().cloned());
     let parts: Vec<String> = parts.chain(item.notes.iter().cloned()).collect();

@@ -475,6 +475,7 @@ fn json_fields_are_documented() {
     check("status", &app.json(&["status"]));
     check("metrics", &app.json(&["metrics"]));
     check("report", &app.json(&["report"]));
+    check("cost", &app.json(&["cost"]));
     let channel = "[notify.program]\nkind = \"command\"\ncommand = [\"true\"]\n";
     app.configure_also(channel);
     check("notify test", &app.json(&["notify", "test"]));

@@ -24,6 +24,7 @@ mod bucket;
 mod bucket_stores;
 mod cold;
 mod cold_targets;
+mod cost;
 mod crash;
 mod credentials;
 mod daemon;

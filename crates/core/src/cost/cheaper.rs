@@ -1,12 +1,12 @@
-//! What would cost less: changed facts go through the same computation, and what that would mean for a
-//! restore is said beside what it saves. Pure.
+//! Changes that would cost less: changed facts go through the same computation, and each change says
+//! what it saves and what a restore would lose by it. Pure.
 
 use super::document::{Cheaper, Item, Total};
-use super::facts::{Copies, Facts, Lies, MachineFacts, ReadFacts, whole};
-use super::items::{GB, Lives, all, items};
-use super::life::Life;
+use super::facts::{Copies, Facts, MachineFacts, ReadFacts, Sharing, whole};
+use super::items::{GB, Projections, all, items};
 use super::money::{Amount, Money};
 use super::prices::{Priced, Prices, Tariff};
+use super::projection::Projection;
 use super::{machine, storage};
 use crate::amount::bytes;
 use crate::config::{KeepRules, Reach};
@@ -16,21 +16,21 @@ use std::rc::Rc;
 
 /// Changes that are named at most.
 const NAMED_MAX: usize = 4;
-/// What a change must save in a month to be named, in millionths.
+/// Smallest monthly saving that is worth naming.
 const WORTH: Money = Money::micros(50_000);
 
 /// The changes that would save most, the best first.
-pub(super) fn cheaper(facts: &Facts, lives: &Lives, prices: &Prices) -> Vec<Cheaper> {
+pub(super) fn cheaper(facts: &Facts, projections: &Projections, prices: &Prices) -> Vec<Cheaper> {
     let mut found = Vec::new();
     for name in facts.stores.keys() {
-        found.extend(other_class(facts, lives, prices, name));
+        found.extend(other_class(facts, projections, prices, name));
     }
     for copies in &facts.copies {
-        found.extend(shorter(facts, lives, prices, copies));
+        found.extend(shorter(facts, projections, prices, copies));
         found.extend(any_rule(facts, prices, copies));
     }
     for machine in &facts.machines {
-        found.extend(fewer_snapshots(facts, lives, prices, machine));
+        found.extend(fewer_snapshots(facts, projections, prices, machine));
     }
     let most = |cheaper: &Cheaper| cheaper.saves.most_micros.unwrap_or_default();
     found.sort_by_key(|cheaper| std::cmp::Reverse(most(cheaper)));
@@ -38,7 +38,7 @@ pub(super) fn cheaper(facts: &Facts, lives: &Lives, prices: &Prices) -> Vec<Chea
     found
 }
 
-/// The facts that are about one store.
+/// Returns the facts about one store alone.
 fn only(facts: &Facts, store: &Name) -> Facts {
     let copies = facts.copies.iter().filter(|copies| copies.store == *store);
     let stores = facts.stores.iter().filter(|(name, _)| *name == store);
@@ -59,10 +59,11 @@ fn only(facts: &Facts, store: &Name) -> Facts {
     }
 }
 
-/// What the second of these saves in the end; `None` where that is not known, or not worth it.
+/// Returns the saving of the second list over the first at steady state; `None` if it is unknown or not
+/// worth naming.
 fn saves(now: &[Item], then: &[Item]) -> Option<Amount> {
     let steady = |items: &[Item]| {
-        // What is unknown and stays so is none of the difference.
+        // An amount that is unknown in both lists makes no difference.
         let figures = items.iter().filter_map(|item| item.steady.as_ref());
         let known = figures.filter(|figure| figure.amount != Amount::UNKNOWN);
         Total::of(known).amount
@@ -74,7 +75,12 @@ fn saves(now: &[Item], then: &[Item]) -> Option<Amount> {
 }
 
 /// A storage class that is read at once, where it costs less with its fees and shortest times.
-fn other_class(facts: &Facts, lives: &Lives, prices: &Prices, name: &Name) -> Option<Cheaper> {
+fn other_class(
+    facts: &Facts,
+    projections: &Projections,
+    prices: &Prices,
+    name: &Name,
+) -> Option<Cheaper> {
     let now = only(facts, name);
     let store = now.stores.get(name)?;
     let Priced::Is(Tariff {
@@ -84,10 +90,14 @@ fn other_class(facts: &Facts, lives: &Lives, prices: &Prices, name: &Name) -> Op
     else {
         return None;
     };
-    if now.copies.iter().any(|copies| copies.lies != Lies::Apart) {
+    if now
+        .copies
+        .iter()
+        .any(|copies| copies.sharing != Sharing::Nothing)
+    {
         return None;
     }
-    let before = items(&now, lives, prices);
+    let before = items(&now, projections, prices);
     let classes = prices.classes_beside(store).into_iter();
     let tried = classes
         .filter(|class| *class != current)
@@ -99,7 +109,7 @@ fn other_class(facts: &Facts, lives: &Lives, prices: &Prices, name: &Name) -> Op
                 return None;
             };
             Some((
-                saves(&before, &items(&then, lives, prices))?,
+                saves(&before, &items(&then, projections, prices))?,
                 class,
                 tariff.prices,
             ))
@@ -125,10 +135,15 @@ fn other_class(facts: &Facts, lives: &Lives, prices: &Prices, name: &Name) -> Op
     })
 }
 
-/// Rules that reach half as far.
-fn shorter(facts: &Facts, lives: &Lives, prices: &Prices, copies: &Copies) -> Option<Cheaper> {
+/// Rules that keep half as many points.
+fn shorter(
+    facts: &Facts,
+    projections: &Projections,
+    prices: &Prices,
+    copies: &Copies,
+) -> Option<Cheaper> {
     let place = (copies.plan.clone(), copies.store.clone());
-    let before = lives.copies.get(&place)?;
+    let before = projections.copies.get(&place)?;
     let store = facts.stores.get(&copies.store)?;
     let Priced::Is(_) = prices.of_store(&copies.store, store) else {
         return None;
@@ -136,11 +151,14 @@ fn shorter(facts: &Facts, lives: &Lives, prices: &Prices, copies: &Copies) -> Op
     let halved = half(copies.rules.rules.as_ref()?)?;
     let mut changed = copies.clone();
     changed.rules.rules = Some(halved.clone());
-    let after = Rc::new(storage::life(&changed, store, facts)?);
-    let mut then = lives.clone();
+    let after = Rc::new(storage::projection(&changed, store, facts)?);
+    let mut then = projections.clone();
     then.copies.insert(place, Rc::clone(&after));
     let facts = only(facts, &copies.store);
-    let saves = saves(&items(&facts, lives, prices), &items(&facts, &then, prices))?;
+    let saves = saves(
+        &items(&facts, projections, prices),
+        &items(&facts, &then, prices),
+    )?;
     Some(Cheaper {
         change: keep_in(copies, &halved),
         saves,
@@ -165,7 +183,7 @@ fn keep_in(copies: &Copies, rules: &KeepRules) -> String {
 /// A rule, where nothing is ever deleted.
 fn any_rule(facts: &Facts, prices: &Prices, copies: &Copies) -> Option<Cheaper> {
     let store = facts.stores.get(&copies.store)?;
-    if copies.rules.rules.is_some() || copies.lies != Lies::Apart || store.elsewhere {
+    if copies.rules.rules.is_some() || copies.sharing != Sharing::Nothing || store.elsewhere {
         return None;
     }
     let Priced::Is(tariff) = prices.of_store(&copies.store, store) else {
@@ -180,7 +198,7 @@ fn any_rule(facts: &Facts, prices: &Prices, copies: &Copies) -> Option<Cheaper> 
     };
     let mut changed = copies.clone();
     changed.rules.rules = Some(rules.clone());
-    let after = storage::life(&changed, store, facts)?;
+    let after = storage::projection(&changed, store, facts)?;
     let kept = changed.mean(all)? * after.points() / GB;
     let kept = tariff.prices.gb_month.times(kept);
     (grows.times(12.0) >= WORTH).then(|| Cheaper {
@@ -196,18 +214,18 @@ fn any_rule(facts: &Facts, prices: &Prices, copies: &Copies) -> Option<Cheaper> 
 /// Half as many snapshots of a machine.
 fn fewer_snapshots(
     facts: &Facts,
-    lives: &Lives,
+    projections: &Projections,
     prices: &Prices,
     machine: &MachineFacts,
 ) -> Option<Cheaper> {
     let place = (machine.source.clone(), machine.plan.clone());
-    let before = lives.machines.get(&place)?;
+    let before = projections.machines.get(&place)?;
     let rules = machine.rules.first().filter(|_| machine.at_source)?;
     let halved = half(rules.rules.as_ref()?)?;
     let mut changed = machine.clone();
     changed.rules.first_mut()?.rules = Some(halved.clone());
-    let after = machine::life(&changed, facts)?;
-    let item = |life: &Life| [machine::snapshots(machine, prices, Some(life))];
+    let after = machine::projection(&changed, facts)?;
+    let item = |projection: &Projection| [machine::snapshots(machine, prices, Some(projection))];
     let saves = saves(&item(before), &item(&after))?;
     Some(Cheaper {
         change: format!(
@@ -224,7 +242,7 @@ fn fewer_snapshots(
     })
 }
 
-/// The same rules, each of which reaches half as far; `None` if nothing is left to halve.
+/// Returns the same rules with every number and span halved; `None` if nothing is left to halve.
 fn half(rules: &KeepRules) -> Option<KeepRules> {
     let number = |count: u32| match count {
         0 | 1 => count,

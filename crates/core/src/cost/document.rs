@@ -8,7 +8,7 @@ use crate::name::Name;
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// What an application's backups cost in a month.
+/// Monthly cost of an application's backups.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cost {
     /// The application.
@@ -23,11 +23,11 @@ pub struct Cost {
     pub prices: Vec<PriceList>,
     /// Number of points whose sizes were measured.
     pub points: usize,
-    /// What is paid for.
+    /// Things that are paid for.
     pub items: Vec<Item>,
-    /// All of it.
+    /// Sum of the items.
     pub total: Totals,
-    /// What may cost something and is in no item.
+    /// Possible costs that no item counts.
     pub not_counted: Vec<String>,
     /// Changes that would cost less.
     pub cheaper: Vec<Cheaper>,
@@ -48,7 +48,7 @@ impl Cost {
 /// A kind of thing that is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum ItemKind {
     /// Bytes in a store.
     Storage,
     /// Bytes of versions that are not the newest.
@@ -67,30 +67,30 @@ pub enum What {
     RunnerMinutes,
 }
 
-impl What {
+impl ItemKind {
     /// Its name for people.
     pub fn as_str(self) -> &'static str {
         match self {
-            What::Storage => "storage",
-            What::NoncurrentVersions => "noncurrent versions",
-            What::Requests => "requests",
-            What::Keys => "keys",
-            What::Snapshots => "snapshots",
-            What::Reading => "reading",
-            What::MachineHours => "machine hours",
-            What::RunnerMinutes => "runner minutes",
+            ItemKind::Storage => "storage",
+            ItemKind::NoncurrentVersions => "noncurrent versions",
+            ItemKind::Requests => "requests",
+            ItemKind::Keys => "keys",
+            ItemKind::Snapshots => "snapshots",
+            ItemKind::Reading => "reading",
+            ItemKind::MachineHours => "machine hours",
+            ItemKind::RunnerMinutes => "runner minutes",
         }
     }
 
-    /// What is counted of it: `point`.
+    /// Name of the unit that its figures count: `point`.
     pub fn unit(self) -> &'static str {
         match self {
-            What::Storage | What::NoncurrentVersions => "point",
-            What::Requests | What::Keys => "request",
-            What::Snapshots => "snapshot",
-            What::Reading => "run",
-            What::MachineHours => "hour",
-            What::RunnerMinutes => "minute",
+            ItemKind::Storage | ItemKind::NoncurrentVersions => "point",
+            ItemKind::Requests | ItemKind::Keys => "request",
+            ItemKind::Snapshots => "snapshot",
+            ItemKind::Reading => "run",
+            ItemKind::MachineHours => "hour",
+            ItemKind::RunnerMinutes => "minute",
         }
     }
 }
@@ -99,20 +99,20 @@ impl What {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
     /// Its kind.
-    pub what: What,
-    /// What it belongs to: `store offsite (STANDARD), plan daily`.
-    pub of: String,
-    /// What is there now, as if it stayed for a month; absent where it has no price.
+    pub kind: ItemKind,
+    /// The store, plan, machine, drill or runner it belongs to: `store offsite (STANDARD), plan daily`.
+    pub subject: String,
+    /// Cost of what is there now, if it stayed for a month; absent if it has no price.
     pub now: Option<Figure>,
-    /// What there would be in the end; absent where it has no price.
+    /// Cost at steady state; absent if it has no price.
     pub steady: Option<Figure>,
-    /// Where the figures are from.
+    /// Sources of the figures.
     pub from: Vec<String>,
-    /// What is not known of it, or how it is to be understood.
+    /// Remarks: what is unknown, and how to read the figures.
     pub notes: Vec<String>,
 }
 
-/// An amount of money, and what it is for.
+/// An amount of money, and the quantity it pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Figure {
     /// The money.
@@ -134,7 +134,7 @@ impl Figure {
     }
 }
 
-/// What all items come to.
+/// Sums of all items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Now.
@@ -185,8 +185,8 @@ impl Totals {
 pub struct Cheaper {
     /// The change, as the configuration would say it.
     pub change: String,
-    /// What it would save in a month in the end; unknown where nothing is deleted now.
+    /// Monthly saving at steady state; unknown if no rule deletes anything today.
     pub saves: Amount,
-    /// What it would cost when something has to be brought back.
+    /// Consequences for a restore.
     pub costs: String,
 }

@@ -1,5 +1,5 @@
-//! What the cost follows from, as values: what is in the stores, what the rules keep, and what runs how
-//! often.
+//! Facts that costs follow from, as values: the contents of the stores, the rules, and how often what
+//! runs.
 
 use crate::name::Name;
 use crate::point::PointId;
@@ -18,7 +18,7 @@ pub(super) const MEASURED: usize = 7;
 /// Most runs that are counted in a stretch of time.
 const TIMES_MAX: usize = 500_000;
 
-/// Everything that costs follow from.
+/// All facts.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Now.
@@ -29,9 +29,9 @@ pub struct Facts {
     pub stores: BTreeMap<Name, StoreFacts>,
     /// Each machine in each of its plans.
     pub machines: Vec<MachineFacts>,
-    /// What drills and verifications read.
+    /// Reads of drills and verifications.
     pub reads: Vec<ReadFacts>,
-    /// What would run on a runner.
+    /// Runs that would use a runner.
     pub runs: Vec<RunFacts>,
     /// The runner, if plans run on one that is paid by the minute.
     pub runner: Option<Runner>,
@@ -40,13 +40,13 @@ pub struct Facts {
 /// A runner that is paid by the minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {
-    /// What a minute costs, if somebody says so; else it is in the table.
+    /// Price of a minute, if one was given; else it comes from the table.
     pub minute: Option<super::Money>,
-    /// How it is known that plans run on one.
+    /// Evidence that plans run on one, in a few words.
     pub why: String,
 }
 
-/// Where a store is.
+/// Place of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A bucket of Amazon.
@@ -74,13 +74,13 @@ pub enum ServerKey {
 /// A store.
 #[derive(Debug, Clone)]
 pub struct StoreFacts {
-    /// Where it is.
+    /// Its place.
     pub place: Place,
     /// The storage class of its objects, if it names one.
     pub class: Option<String>,
     /// The key of KMS, if there is one.
     pub key: Option<ServerKey>,
-    /// Whether others delete there.
+    /// True if others delete there.
     pub elsewhere: bool,
     /// Its versions.
     pub versions: Versions,
@@ -88,13 +88,13 @@ pub struct StoreFacts {
     pub asked: bool,
 }
 
-/// How a plan's points lie in a store.
+/// Sharing of stored bytes among the points of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lies {
-    /// Each has objects of its own.
-    Apart,
+pub enum Sharing {
+    /// Each point has objects of its own.
+    Nothing,
     /// They share packs of a bucket, each of which a manifest names with its size.
-    SharedPacks,
+    Packs,
     /// They share what is in a repository.
     Repository,
 }
@@ -112,11 +112,11 @@ pub struct Copies {
     pub objects: BTreeMap<PointId, Vec<u64>>,
     /// The bytes of all objects, each counted once.
     pub bytes: u64,
-    /// How they lie.
-    pub lies: Lies,
-    /// What is kept of them.
+    /// What they share.
+    pub sharing: Sharing,
+    /// Rules that keep them.
     pub rules: Rules,
-    /// How often one comes.
+    /// How often a point is taken.
     pub pace: Pace,
 }
 
@@ -146,7 +146,7 @@ pub struct MachineFacts {
     pub lightsail: Option<String>,
     /// The bundle of the machines that drills make, if the configuration names it.
     pub bundle: Option<String>,
-    /// The points whose snapshots are to stay, the oldest first.
+    /// Points whose snapshots stay, the oldest first.
     pub held: Vec<Held>,
     /// The full size of the snapshot of each, where the provider tells it.
     pub bytes: BTreeMap<PointId, u64>,
@@ -158,7 +158,7 @@ pub struct MachineFacts {
     pub pace: Pace,
 }
 
-/// What a drill or a verification reads.
+/// Reads of a drill or a verification.
 #[derive(Debug, Clone)]
 pub struct ReadFacts {
     /// Its name: `drill weekly`.
@@ -173,7 +173,7 @@ pub struct ReadFacts {
     pub machines: Vec<Name>,
 }
 
-/// What runs, and how long that takes.
+/// Runs of a plan or a drill, and their duration.
 #[derive(Debug, Clone)]
 pub struct RunFacts {
     /// Its name: `plan daily`.
@@ -182,23 +182,23 @@ pub struct RunFacts {
     pub runs: Option<f64>,
     /// Seconds of the newest runs.
     pub seconds: Vec<u64>,
-    /// Where they are from: `jobs`.
+    /// Source of those seconds: `jobs of this host`.
     pub measured: &'static str,
 }
 
-/// How often points come.
+/// How often points are taken.
 #[derive(Debug, Clone)]
 pub enum Pace {
     /// By a schedule.
     Scheduled(Schedule),
-    /// As they came until now.
+    /// As often as until now.
     Measured {
         /// Seconds from one to the next.
         gap_seconds: i64,
         /// Number of points it was measured of.
         points: usize,
     },
-    /// That is not known.
+    /// Unknown.
     Unknown,
 }
 
@@ -244,7 +244,7 @@ impl Pace {
         }
     }
 
-    /// Where it is from.
+    /// Source of the pace, in a few words.
     pub(super) fn from(&self) -> Option<String> {
         match self {
             Pace::Scheduled(schedule) => Some(format!("schedule {:?}", schedule.text())),
@@ -262,7 +262,7 @@ pub(super) fn mean(numbers: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// A time so many days later.
+/// A time this many days later.
 pub(super) fn days_after(time: Timestamp, days: u32) -> Timestamp {
     let span = SignedDuration::from_secs(i64::from(days) * 86_400);
     time.checked_add(span).unwrap_or(Timestamp::MAX)

@@ -2,7 +2,7 @@
 //! of jobs, and what was noted of the buckets.
 
 use super::facts::{
-    Copies, Facts, Lies, MachineFacts, Pace, Place, ReadFacts, RunFacts, Runner, ServerKey,
+    Copies, Facts, MachineFacts, Pace, Place, ReadFacts, RunFacts, Runner, ServerKey, Sharing,
     StoreFacts,
 };
 use crate::amount;
@@ -28,7 +28,7 @@ const MANIFEST_BYTES: u64 = 4096;
 /// Newest runs whose time is taken.
 const RUNS: usize = 30;
 
-/// The facts, and what could not be read of them.
+/// The facts, and errors of stores that could not be read.
 pub struct Gathered {
     /// The facts.
     pub facts: Facts,
@@ -146,10 +146,10 @@ fn copies_of(
         plan: plan.clone(),
         store: store.clone(),
         bytes: own.saturating_add(once.values().sum()),
-        lies: match () {
-            () if in_repository => Lies::Repository,
-            () if copies.iter().any(shares) => Lies::SharedPacks,
-            () => Lies::Apart,
+        sharing: match () {
+            () if in_repository => Sharing::Repository,
+            () if copies.iter().any(shares) => Sharing::Packs,
+            () => Sharing::Nothing,
         },
         rules: kept::rules(context, plan, store)?,
         pace: pace(config, &held),
@@ -177,7 +177,8 @@ fn objects(copy: &PointCopy) -> Vec<u64> {
         .collect()
 }
 
-/// How often a point comes. A plan that takes none when nothing changed is measured, if it can be.
+/// Finds how often a point is taken. With `skip_unchanged` the schedule says too much, so it is measured
+/// if possible.
 fn pace(config: &PlanConfig, held: &[Held]) -> Pace {
     let own = held.iter().filter(|held| !held.safety);
     let times: Vec<Timestamp> = own.map(|held| held.point.time()).collect();
@@ -247,7 +248,7 @@ fn in_month(when: &When, now: Timestamp) -> Option<f64> {
     schedule.in_month(now)
 }
 
-/// What drills and verifications read.
+/// Collects the reads of drills and verifications.
 fn read_facts(config: &Config, now: Timestamp) -> Vec<ReadFacts> {
     let drills = config.drill.iter().map(|(name, drill)| {
         let plans = drill.plans.iter();
@@ -291,7 +292,7 @@ fn read_facts(config: &Config, now: Timestamp) -> Vec<ReadFacts> {
     drills.chain(verifications).collect()
 }
 
-/// How long what would run on a runner takes.
+/// Collects the runs that would use a runner, and their duration.
 fn run_facts(
     config: &Config,
     jobs: &[Job],

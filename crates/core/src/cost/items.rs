@@ -1,10 +1,10 @@
-//! What each thing costs, from facts and prices. Pure.
+//! Costs of each thing, from facts and prices. Pure.
 
-use super::document::{Figure, Item, What};
+use super::document::{Figure, Item, ItemKind};
 use super::facts::{Facts, RunFacts, float, mean, whole};
-use super::life::Life;
 use super::money::Amount;
 use super::prices::{Priced, Prices, Tariff, dated};
+use super::projection::Projection;
 use super::{machine, storage, traffic};
 use crate::name::Name;
 use std::collections::BTreeMap;
@@ -13,48 +13,51 @@ use std::rc::Rc;
 /// Bytes of the GB of the prices.
 pub(super) const GB: f64 = 1_073_741_824.0;
 
-/// How the points of each plan and store go on, and the snapshots of each machine and plan.
+/// Projections of the points of each plan in each store, and of the snapshots of each machine.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Lives {
+pub(super) struct Projections {
     /// By plan and store.
-    pub copies: BTreeMap<(Name, Name), Rc<Life>>,
+    pub copies: BTreeMap<(Name, Name), Rc<Projection>>,
     /// By source and plan.
-    pub machines: BTreeMap<(Name, Name), Rc<Life>>,
+    pub machines: BTreeMap<(Name, Name), Rc<Projection>>,
 }
 
-impl Lives {
-    /// Lives on from the facts.
+impl Projections {
+    /// Makes the projections that the facts allow.
     pub fn of(facts: &Facts) -> Self {
         let copies = facts.copies.iter().filter_map(|copies| {
-            let life = storage::life(copies, facts.stores.get(&copies.store)?, facts)?;
-            Some(((copies.plan.clone(), copies.store.clone()), Rc::new(life)))
-        });
-        let machines = facts.machines.iter().filter_map(|machine| {
-            let life = machine::life(machine, facts)?;
+            let projection = storage::projection(copies, facts.stores.get(&copies.store)?, facts)?;
             Some((
-                (machine.source.clone(), machine.plan.clone()),
-                Rc::new(life),
+                (copies.plan.clone(), copies.store.clone()),
+                Rc::new(projection),
             ))
         });
-        Lives {
+        let machines = facts.machines.iter().filter_map(|machine| {
+            let projection = machine::projection(machine, facts)?;
+            Some((
+                (machine.source.clone(), machine.plan.clone()),
+                Rc::new(projection),
+            ))
+        });
+        Projections {
             copies: copies.collect(),
             machines: machines.collect(),
         }
     }
 }
 
-/// Everything that costs something or may.
-pub(super) fn items(facts: &Facts, lives: &Lives, prices: &Prices) -> Vec<Item> {
+/// Lists everything that costs something or may.
+pub(super) fn items(facts: &Facts, projections: &Projections, prices: &Prices) -> Vec<Item> {
     let mut items = Vec::new();
     for (name, store) in &facts.stores {
         let priced = prices.of_store(name, store);
         for copies in facts.copies.iter().filter(|copies| copies.store == *name) {
-            let life = lives.copies.get(&(copies.plan.clone(), name.clone()));
+            let projection = projections.copies.get(&(copies.plan.clone(), name.clone()));
             items.push(storage::stored(
                 copies,
                 store,
                 &priced,
-                life.map(|life| &**life),
+                projection.map(|projection| &**projection),
             ));
             items.extend(storage::noncurrent(facts, copies, store, &priced));
         }
@@ -62,17 +65,17 @@ pub(super) fn items(facts: &Facts, lives: &Lives, prices: &Prices) -> Vec<Item> 
         items.extend(traffic::keys(facts, name, store, prices));
     }
     for machine in &facts.machines {
-        let life = lives
+        let projection = projections
             .machines
             .get(&(machine.source.clone(), machine.plan.clone()));
         items.push(machine::snapshots(
             machine,
             prices,
-            life.map(|life| &**life),
+            projection.map(|projection| &**projection),
         ));
     }
     for read in &facts.reads {
-        items.extend(traffic::reading(facts, lives, read, prices));
+        items.extend(traffic::reading(facts, projections, read, prices));
         items.extend(machine::machine_hours(facts, read, prices));
     }
     items.extend(
@@ -84,7 +87,7 @@ pub(super) fn items(facts: &Facts, lives: &Lives, prices: &Prices) -> Vec<Item> 
     items
 }
 
-/// What objects of these sizes are charged as.
+/// Returns the bytes that objects of these sizes are charged as.
 pub(super) fn charged(objects: &[u64], minimum: u64) -> f64 {
     objects
         .iter()
@@ -97,7 +100,7 @@ pub(super) fn all(objects: &[u64]) -> f64 {
     charged(objects, 0)
 }
 
-/// What an item of a store belongs to.
+/// Names the store, its class and the plan of an item.
 pub(super) fn subject(store: &Name, priced: &Priced, plan: Option<&Name>) -> String {
     let class = match priced {
         Priced::Is(Tariff {
@@ -111,7 +114,7 @@ pub(super) fn subject(store: &Name, priced: &Priced, plan: Option<&Name>) -> Str
     format!("store {store}{class}{plan}")
 }
 
-/// Minutes of the runner, each begun one whole.
+/// Minutes of the runner. A minute that has begun counts as a whole one.
 fn minutes(facts: &Facts, run: &RunFacts, prices: &Prices) -> Option<Item> {
     let runner = facts.runner.as_ref()?;
     let list = prices.runner.as_ref();
@@ -131,8 +134,8 @@ fn minutes(facts: &Facts, run: &RunFacts, prices: &Prices) -> Option<Item> {
         bytes: None,
     };
     let mut item = Item {
-        what: What::RunnerMinutes,
-        of: run.name.clone(),
+        kind: ItemKind::RunnerMinutes,
+        subject: run.name.clone(),
         now: Some(figure),
         steady: Some(figure),
         from: vec![runner.why.clone()],

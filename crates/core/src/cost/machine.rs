@@ -1,11 +1,11 @@
 //! Snapshots of machines, and the machines that drills make of them. Pure.
 
-use super::document::{Figure, Item, What};
+use super::document::{Figure, Item, ItemKind};
 use super::facts::{Facts, MEASURED, MachineFacts, ReadFacts, float, mean, whole};
 use super::items::GB;
-use super::life::{Life, live};
 use super::money::{Amount, Money};
 use super::prices::{Prices, dated, no_table};
+use super::projection::{Projection, project};
 use crate::amount::count;
 use crate::point::PointId;
 
@@ -18,7 +18,7 @@ struct Listed {
     from: String,
 }
 
-/// What a GB of snapshots costs, by the machine's own table or by the list of its region.
+/// Finds the price of snapshots, in the machine's own table or in the list of its region.
 fn price_of_snapshots(machine: &MachineFacts, prices: &Prices) -> Option<Listed> {
     let own = prices.machine.get(machine.source.as_str());
     if let Some((own, price)) = own.and_then(|own| Some((own, own.snapshot_gb_month?))) {
@@ -40,17 +40,21 @@ fn coming(machine: &MachineFacts) -> Option<f64> {
     mean(sizes.map(|bytes| float(*bytes)))
 }
 
-/// How the snapshots of a machine go on; `None` where that cannot be said.
-pub(super) fn life(machine: &MachineFacts, facts: &Facts) -> Option<Life> {
+/// Projects the snapshots of a machine; `None` if the facts do not allow it.
+pub(super) fn projection(machine: &MachineFacts, facts: &Facts) -> Option<Projection> {
     let deletes = !machine.rules.is_empty() && machine.rules.iter().all(|r| r.rules.is_some());
     let comes = machine.pace.in_month(facts.at).is_some() && coming(machine).is_some();
-    (deletes && comes).then(|| live(&machine.held, &machine.rules, &machine.pace, facts.at))
+    (deletes && comes).then(|| project(&machine.held, &machine.rules, &machine.pace, facts.at))
 }
 
-/// Snapshots of a machine: what changed is paid for, and the full size is known.
-pub(super) fn snapshots(machine: &MachineFacts, prices: &Prices, life: Option<&Life>) -> Item {
+/// Snapshots of a machine. The provider charges changed bytes; only the full size is known.
+pub(super) fn snapshots(
+    machine: &MachineFacts,
+    prices: &Prices,
+    projection: Option<&Projection>,
+) -> Item {
     let listed = price_of_snapshots(machine, prices);
-    // Nobody tells how much changed.
+    // No provider says how much changed.
     let figure = |count: u64, bytes: f64| Figure {
         amount: listed.as_ref().map_or(Amount::UNKNOWN, |listed| {
             Amount::between(Money::NONE, listed.price.times(bytes / GB))
@@ -67,10 +71,13 @@ pub(super) fn snapshots(machine: &MachineFacts, prices: &Prices, life: Option<&L
     let now = sizes
         .as_ref()
         .map(|sizes| figure(sizes.len() as u64, float(sizes.iter().sum())));
-    let steady = life.zip(coming).map(|(life, coming)| {
+    let steady = projection.zip(coming).map(|(projection, coming)| {
         let known = |point: &PointId| machine.bytes.get(point).map(|bytes| float(*bytes));
-        let figure = figure(whole(life.points()), life.sum(&known, coming, 0));
-        match life.steady_after_days {
+        let figure = figure(
+            whole(projection.points()),
+            projection.sum(&known, coming, 0),
+        );
+        match projection.steady_after_days {
             Some(_) => figure,
             None => Figure {
                 amount: Amount::UNKNOWN,
@@ -109,8 +116,8 @@ pub(super) fn snapshots(machine: &MachineFacts, prices: &Prices, life: Option<&L
         (false, _) => {}
     }
     Item {
-        what: What::Snapshots,
-        of: format!("machine {}, plan {}", machine.source, machine.plan),
+        kind: ItemKind::Snapshots,
+        subject: format!("machine {}, plan {}", machine.source, machine.plan),
         now: Some(now.unwrap_or(unknown)),
         steady: Some(steady.unwrap_or(unknown)),
         from,
@@ -147,8 +154,8 @@ pub(super) fn machine_hours(facts: &Facts, read: &ReadFacts, prices: &Prices) ->
             });
         }
         Some(Item {
-            what: What::MachineHours,
-            of: format!("{}, machine {source}", read.name),
+            kind: ItemKind::MachineHours,
+            subject: format!("{}, machine {source}", read.name),
             now: Some(figure),
             steady: Some(figure),
             from: std::iter::once("schedule".to_owned())

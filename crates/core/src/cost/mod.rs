@@ -1,7 +1,7 @@
-//! What the backups of an application cost in a month, now and in the end, when as many points go as come.
+//! Monthly cost of an application's backups, now and at steady state, when as many points go as are taken.
 //!
-//! Every figure says where it is from, and has two bounds; what is not known has no upper one, and so has
-//! the sum. Pure but for [`gather`]: what is stored follows from the sizes in manifests, and what will be
+//! Every figure names its sources and has two bounds. An unknown amount has no upper bound, and neither
+//! has a sum that contains it. Pure but for [`gather`]: what is stored follows from the sizes in manifests, and what will be
 //! from the decision of [`crate::retention`] about points to come that are like the newest ones. Nothing
 //! is asked of a provider: neither bills nor prices.
 
@@ -10,16 +10,16 @@ mod document;
 mod facts;
 mod gather;
 mod items;
-mod life;
 mod machine;
 mod money;
 mod prices;
+mod projection;
 mod storage;
 mod traffic;
 
-pub use document::{Cheaper, Cost, Figure, Item, Total, Totals, What};
+pub use document::{Cheaper, Cost, Figure, Item, ItemKind, Total, Totals};
 pub use facts::{
-    Copies, Facts, Lies, MachineFacts, Pace, Place, ReadFacts, RunFacts, Runner, ServerKey,
+    Copies, Facts, MachineFacts, Pace, Place, ReadFacts, RunFacts, Runner, ServerKey, Sharing,
     StoreFacts,
 };
 pub use gather::{Gathered, gather};
@@ -29,10 +29,10 @@ pub use prices::{PriceList, Prices, SHIPPED};
 use crate::config::App;
 use crate::error::Error;
 
-/// Judges what the facts cost.
+/// Computes the cost from the facts.
 pub fn compose(app: &App, facts: &Facts, prices: &Prices, errors: Vec<Error>) -> Cost {
-    let lives = items::Lives::of(facts);
-    let items = items::items(facts, &lives, prices);
+    let projections = items::Projections::of(facts);
+    let items = items::items(facts, &projections, prices);
     let points = facts.copies.iter().flat_map(|copies| copies.held.iter());
     let mut points: Vec<_> = points.map(|held| &held.point).collect();
     points.sort_unstable();
@@ -47,12 +47,12 @@ pub fn compose(app: &App, facts: &Facts, prices: &Prices, errors: Vec<Error>) ->
         total: Totals::of(&items),
         items,
         not_counted: not_counted(facts),
-        cheaper: cheaper::cheaper(facts, &lives, prices),
+        cheaper: cheaper::cheaper(facts, &projections, prices),
         errors,
     }
 }
 
-/// What may cost something and is in no item.
+/// Lists possible costs that no item counts.
 fn not_counted(facts: &Facts) -> Vec<String> {
     let mut not = Vec::new();
     let is_bucket =

@@ -125,7 +125,7 @@ impl Visitor<'_> for Price {
     }
 }
 
-/// An amount of money that lies between two bounds. Where nobody knows the upper one, it is absent.
+/// An amount of money that sharing between two bounds. Where nobody knows the upper one, it is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// At least this much.
@@ -179,6 +179,8 @@ impl fmt::Display for Amount {
             None if self.least_micros == Money::NONE => "unknown".to_owned(),
             None => format!("at least {least}"),
             Some(most) if most == least => least,
+            // What is next to nothing needs no lower bound.
+            Some(most) if most.starts_with('<') => most,
             Some(most) if self.least_micros == Money::NONE => format!("up to {most}"),
             Some(most) => format!("{least} to {most}"),
         };
@@ -216,6 +218,10 @@ mod tests {
         assert_eq!(Amount::at_least(low).to_string(), "at least 1.23");
         assert_eq!(Amount::UNKNOWN.to_string(), "unknown");
         assert_eq!(Amount::NONE.to_string(), "0");
+        assert_eq!(
+            Amount::between(Money::NONE, Money::micros(1)).to_string(),
+            "<0.01"
+        );
         let sum = Amount::exactly(low).plus(Amount::UNKNOWN);
         assert_eq!(sum, Amount::at_least(low), "what is unknown is never 0");
     }

@@ -1,7 +1,7 @@
-//! The table of prices: what is paid for what, since when, and where that can be read.
+//! The table of prices, with the date and the public page of each list.
 //!
-//! One ships with the program. A table that is given instead is refused as a whole if anything in it is
-//! not understood, with the line and the column: a price that was misread would be a wrong certainty.
+//! One ships with the program. Another one is refused as a whole if anything in it is not understood, with
+//! its line and column: a price that was misread would be a wrong certainty.
 
 use super::facts::{Place, StoreFacts};
 use super::money::Money;
@@ -146,25 +146,25 @@ fn yes() -> bool {
     true
 }
 
-/// What a store costs.
+/// Prices of a store.
 #[derive(Debug, Clone)]
 pub(super) struct Tariff {
     /// Its storage class, where there are several.
     pub class: Option<String>,
     pub prices: ClassPrices,
     pub egress_gb: Money,
-    /// Where the prices are from, in a few words.
+    /// Source of the prices, in a few words.
     pub from: String,
 }
 
-/// What the table says of a store.
+/// Answer of the table about a store.
 #[derive(Debug, Clone)]
 pub(super) enum Priced {
     /// These prices.
     Is(Tariff),
-    /// Nothing, and nobody asks for money there by the piece.
+    /// It has no price, and nobody charges for it.
     Not,
-    /// Nothing, and it does cost something: why.
+    /// It has no price and costs something: the reason.
     Unknown(String),
 }
 
@@ -311,7 +311,7 @@ impl Prices {
         all.chain(stores).chain(machines).collect()
     }
 
-    /// What a store costs, by its own table or by the list of its region.
+    /// Finds the prices of a store, in its own table or in the list of its region.
     pub(super) fn of_store(&self, name: &Name, store: &StoreFacts) -> Priced {
         if let Some(own) = self.store.get(name.as_str()) {
             return Priced::Is(Tariff {
@@ -352,7 +352,7 @@ impl Prices {
         }
     }
 
-    /// The classes of the region of a store, of those that are read at once.
+    /// Lists the classes of a store's region that are read at once and outlive a building.
     pub(super) fn classes_beside(&self, store: &StoreFacts) -> Vec<String> {
         let Place::Amazon { region } = &store.place else {
             return Vec::new();

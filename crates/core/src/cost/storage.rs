@@ -1,21 +1,22 @@
-//! What is stored, and the old versions that prune leaves behind. Pure.
+//! Stored bytes, and the old versions that prune leaves behind. Pure.
 
-use super::document::{Figure, Item, What};
-use super::facts::{Copies, Facts, Lies, Place, StoreFacts, float, whole};
+use super::document::{Figure, Item, ItemKind};
+use super::facts::{Copies, Facts, Place, Sharing, StoreFacts, float, whole};
 use super::items::{GB, all, charged, subject};
-use super::life::{Life, live};
 use super::money::Amount;
 use super::prices::{Priced, Tariff};
+use super::projection::{Projection, project};
 use crate::amount::{bytes, count};
 use crate::name::Name;
 use crate::posture::Versions;
 
-/// How the points of a plan go on; `None` where that cannot be said.
-pub(super) fn life(copies: &Copies, store: &StoreFacts, facts: &Facts) -> Option<Life> {
-    let says = copies.lies == Lies::Apart && !store.elsewhere && copies.rules.rules.is_some();
+/// Projects the points of a plan in a store; `None` if the facts do not allow it.
+pub(super) fn projection(copies: &Copies, store: &StoreFacts, facts: &Facts) -> Option<Projection> {
+    let says =
+        copies.sharing == Sharing::Nothing && !store.elsewhere && copies.rules.rules.is_some();
     let comes = copies.pace.in_month(facts.at).is_some() && copies.measured().next().is_some();
     (says && comes).then(|| {
-        live(
+        project(
             &copies.held,
             std::slice::from_ref(&copies.rules),
             &copies.pace,
@@ -24,16 +25,16 @@ pub(super) fn life(copies: &Copies, store: &StoreFacts, facts: &Facts) -> Option
     })
 }
 
-/// What the points of a plan in a store cost.
+/// Cost of the points of a plan in a store.
 pub(super) fn stored(
     copies: &Copies,
     store: &StoreFacts,
     priced: &Priced,
-    life: Option<&Life>,
+    projection: Option<&Projection>,
 ) -> Item {
     let mut item = Item {
-        what: What::Storage,
-        of: subject(&copies.store, priced, Some(&copies.plan)),
+        kind: ItemKind::Storage,
+        subject: subject(&copies.store, priced, Some(&copies.plan)),
         now: None,
         steady: None,
         from: Vec::new(),
@@ -52,19 +53,19 @@ pub(super) fn stored(
         Priced::Is(tariff) => Some(tariff),
     };
     item.now = Some(stored_now(copies, store, tariff));
-    let (steady, note) = stored_then(copies, store, tariff, life);
+    let (steady, note) = stored_then(copies, store, tariff, projection);
     item.steady = Some(steady);
     item.notes.extend(note);
-    match copies.lies {
+    match copies.sharing {
         _ if copies.held.is_empty() => {}
-        Lies::Apart => item.from.push(match measured {
+        Sharing::Nothing => item.from.push(match measured {
             0 => "sizes: no complete point yet".to_owned(),
             measured => format!("sizes: measured of {}", count(measured, "point")),
         }),
-        Lies::SharedPacks => item
+        Sharing::Packs => item
             .from
             .push("sizes: each pack that a manifest names, once".to_owned()),
-        Lies::Repository => {
+        Sharing::Repository => {
             item.from
                 .push("sizes: what the points that are there added".to_owned());
             item.notes
@@ -75,7 +76,7 @@ pub(super) fn stored(
         item.notes
             .push("it could not be asked: as it was when it answered last".to_owned());
     }
-    if life.is_some() {
+    if projection.is_some() {
         item.from
             .push("growth: the rules of the configuration".to_owned());
         item.from.extend(copies.pace.from());
@@ -85,8 +86,8 @@ pub(super) fn stored(
 }
 
 fn stored_now(copies: &Copies, store: &StoreFacts, tariff: Option<&Tariff>) -> Figure {
-    let known = match (copies.lies, tariff) {
-        (Lies::Apart, Some(tariff)) => {
+    let known = match (copies.sharing, tariff) {
+        (Sharing::Nothing, Some(tariff)) => {
             let objects = copies.objects.values();
             let minimum = tariff.prices.minimum_object_bytes;
             objects.map(|objects| charged(objects, minimum)).sum()
@@ -94,7 +95,7 @@ fn stored_now(copies: &Copies, store: &StoreFacts, tariff: Option<&Tariff>) -> F
         _ => float(copies.bytes),
     };
     let money = tariff.map(|tariff| tariff.prices.gb_month.times(known / GB));
-    let exact = store.asked && copies.lies != Lies::Repository;
+    let exact = store.asked && copies.sharing != Sharing::Repository;
     Figure {
         amount: match money {
             None if copies.held.is_empty() && store.asked => Amount::NONE,
@@ -107,24 +108,24 @@ fn stored_now(copies: &Copies, store: &StoreFacts, tariff: Option<&Tariff>) -> F
     }
 }
 
-/// What is stored in the end, and why that is not known.
+/// Figure of what is stored at steady state, with a remark.
 fn stored_then(
     copies: &Copies,
     store: &StoreFacts,
     tariff: Option<&Tariff>,
-    life: Option<&Life>,
+    projection: Option<&Projection>,
 ) -> (Figure, Option<String>) {
     let unknown = |why: &str| (Figure::of(Amount::UNKNOWN), Some(why.to_owned()));
     if copies.held.is_empty() {
         return unknown("nothing is measured yet: there is no point");
     }
-    match copies.lies {
+    match copies.sharing {
         _ if store.elsewhere => return unknown("others delete there (pruned_by)"),
-        Lies::SharedPacks => {
+        Sharing::Packs => {
             return unknown("which packs go depends on what changes in the bucket");
         }
-        Lies::Repository => return unknown("what points will share is not known before"),
-        Lies::Apart => {}
+        Sharing::Repository => return unknown("what points will share is not known before"),
+        Sharing::Nothing => {}
     }
     let minimum = tariff.map_or(0, |tariff| tariff.prices.minimum_object_bytes);
     let days = tariff.map_or(0, |tariff| tariff.prices.minimum_days);
@@ -139,7 +140,7 @@ fn stored_then(
             Some("no rule deletes anything: it grows for good".to_owned()),
         );
     }
-    let Some(life) = life else {
+    let Some(projection) = projection else {
         return unknown("the plan has no schedule, and too few points to see how often they come");
     };
     let known = |point: &_| {
@@ -148,22 +149,22 @@ fn stored_then(
             .get(point)
             .map(|objects| charged(objects, minimum))
     };
-    let gb = life.sum(&known, coming, days) / GB;
+    let gb = projection.sum(&known, coming, days) / GB;
     let sized = |point: &_| copies.objects.get(point).map(|objects| all(objects));
     let figure = Figure {
-        amount: match (price(gb), life.steady_after_days) {
+        amount: match (price(gb), projection.steady_after_days) {
             (None, _) => Amount::UNKNOWN,
             (Some(money), Some(_)) => Amount::exactly(money),
             (Some(money), None) => Amount::at_least(money),
         },
-        count: Some(whole(life.points())),
-        bytes: Some(whole(life.sum(
+        count: Some(whole(projection.points())),
+        bytes: Some(whole(projection.sum(
             &sized,
             copies.mean(all).unwrap_or(coming),
             0,
         ))),
     };
-    let note = match life.steady_after_days {
+    let note = match projection.steady_after_days {
         Some(days) => format!("as many points go as come after about {days} days"),
         None => "it still grows after twelve years, or there are too many points to say".to_owned(),
     };
@@ -207,7 +208,7 @@ pub(super) fn noncurrent(
                         Priced::Not | Priced::Unknown(_) => String::new(),
                     };
                     format!(
-                        ", about {} a month in the end{money}",
+                        ", about {} a month at steady state{money}",
                         bytes(whole(gb * GB))
                     )
                 });
@@ -223,8 +224,8 @@ pub(super) fn noncurrent(
         from.push("what `lifeboat posture` saw last".to_owned());
     }
     Some(Item {
-        what: What::NoncurrentVersions,
-        of: subject(&copies.store, priced, Some(&copies.plan)),
+        kind: ItemKind::NoncurrentVersions,
+        subject: subject(&copies.store, priced, Some(&copies.plan)),
         now: Some(Figure::of(Amount::UNKNOWN)),
         steady: Some(Figure::of(Amount::UNKNOWN)),
         from,

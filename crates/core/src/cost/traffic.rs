@@ -1,16 +1,16 @@
-//! Requests to stores, keys that their servers encrypt with, and what is read out of them. Pure.
+//! Requests to stores, keys that their servers encrypt with, and bytes read from them. Pure.
 
-use super::document::{Figure, Item, What};
-use super::facts::{Copies, Facts, Lies, Place, ReadFacts, ServerKey, StoreFacts, float, whole};
-use super::items::{GB, Lives, all, subject};
+use super::document::{Figure, Item, ItemKind};
+use super::facts::{Copies, Facts, Place, ReadFacts, ServerKey, Sharing, StoreFacts, float, whole};
+use super::items::{GB, Projections, all, subject};
 use super::money::{Amount, Money};
 use super::prices::{Priced, Prices, Tariff, dated, no_table};
 use crate::name::Name;
 
 /// Bytes that are sent in one request, of an object whose size is not known before.
 const PART_BYTES: u64 = 16 << 20;
-/// Requests of a backup beside those for its objects, as a server counted them: notes and pages that are
-/// put, and lists; and what is asked of each object that is put, and of what was there before.
+/// Requests of a backup as a server counted them: PUT and LIST beside those of its objects, GET and HEAD
+/// for each object, and GET and HEAD beside those.
 const PUTS_BESIDE: f64 = 15.0;
 const GETS_BY_OBJECT: f64 = 2.0;
 const GETS_BESIDE: f64 = 23.0;
@@ -20,7 +20,7 @@ const GETS_BESIDE: f64 = 23.0;
 struct Asked {
     puts: f64,
     gets: f64,
-    /// Whether there are more that could not be counted.
+    /// True if there are more that could not be counted.
     more: bool,
 }
 
@@ -41,7 +41,7 @@ impl Asked {
                 }
                 _ => asked.more = true,
             }
-            asked.more |= copies.lies != Lies::Apart;
+            asked.more |= copies.sharing != Sharing::Nothing;
         }
         for read in &facts.reads {
             let own = read.copies.iter().filter(|(_, of)| of == store);
@@ -66,7 +66,7 @@ impl Asked {
     }
 }
 
-/// Number of points that a run reads, of so many.
+/// Number of points that a run reads.
 fn points_read(read: &ReadFacts, points: f64) -> f64 {
     match read.percent {
         None => 1.0,
@@ -112,8 +112,8 @@ pub(super) fn requests(
         notes.push("not all requests can be counted: no points, no schedule, or packs".to_owned());
     }
     Some(Item {
-        what: What::Requests,
-        of: subject(name, priced, None),
+        kind: ItemKind::Requests,
+        subject: subject(name, priced, None),
         now: Some(figure),
         steady: Some(figure),
         from: [
@@ -140,8 +140,8 @@ pub(super) fn keys(
     };
     let asked = Asked::in_month(facts, name);
     let mut item = Item {
-        what: What::Keys,
-        of: format!("store {name}, KMS"),
+        kind: ItemKind::Keys,
+        subject: format!("store {name}, KMS"),
         now: Some(Figure::of(Amount::UNKNOWN)),
         steady: Some(Figure::of(Amount::UNKNOWN)),
         from: vec!["server_side_encryption in the configuration".to_owned()],
@@ -179,7 +179,7 @@ pub(super) fn keys(
 /// Bytes that a drill or verification reads out of each store, where that may cost something.
 pub(super) fn reading(
     facts: &Facts,
-    lives: &Lives,
+    projections: &Projections,
     read: &ReadFacts,
     prices: &Prices,
 ) -> Vec<Item> {
@@ -196,22 +196,31 @@ pub(super) fn reading(
         match prices.of_store(name, store) {
             _ if copies.is_empty() => None,
             Priced::Not => None,
-            Priced::Is(tariff) => Some(read_of(lives, read, runs, name, &copies, Some(&tariff))),
-            Priced::Unknown(_) => Some(read_of(lives, read, runs, name, &copies, None)),
+            Priced::Is(tariff) => Some(read_of(
+                projections,
+                read,
+                runs,
+                name,
+                &copies,
+                Some(&tariff),
+            )),
+            Priced::Unknown(_) => Some(read_of(projections, read, runs, name, &copies, None)),
         }
     });
     stores.collect()
 }
 
 fn read_of(
-    lives: &Lives,
+    projections: &Projections,
     read: &ReadFacts,
     runs: f64,
     store: &Name,
     copies: &[&Copies],
     tariff: Option<&Tariff>,
 ) -> Item {
-    let apart = copies.iter().all(|copies| copies.lies == Lies::Apart);
+    let apart = copies
+        .iter()
+        .all(|copies| copies.sharing == Sharing::Nothing);
     let figure = |points: &dyn Fn(&Copies) -> f64| {
         let sizes = copies.iter().map(|copies| {
             let size = copies.mean(all).filter(|_| apart)?;
@@ -230,10 +239,12 @@ fn read_of(
     };
     let now = figure(&|copies| float(copies.held.len() as u64));
     let steady = figure(&|copies| {
-        let life = lives
+        let projection = projections
             .copies
             .get(&(copies.plan.clone(), copies.store.clone()));
-        life.map_or(float(copies.held.len() as u64), |life| life.points())
+        projection.map_or(float(copies.held.len() as u64), |projection| {
+            projection.points()
+        })
     });
     let note = match (now.bytes, tariff) {
         (Some(_), Some(_)) => "what does not leave the region of the store is free",
@@ -242,8 +253,8 @@ fn read_of(
     };
     let from = ["schedule, and the size of the newest points".to_owned()];
     Item {
-        what: What::Reading,
-        of: format!("{}, store {store}", read.name),
+        kind: ItemKind::Reading,
+        subject: format!("{}, store {store}", read.name),
         now: Some(now),
         steady: Some(steady),
         from: from

@@ -1,27 +1,26 @@
-//! Lives through the time to come by the schedule and the rules of a plan, until as many points stay as
-//! go. Pure: what stays is decided by [`crate::retention`].
+//! Projection of the points of a plan by its schedule and rules, until as many points go as are taken. Pure: what stays is decided by [`crate::retention`].
 
 use super::facts::{MONTH_DAYS, Pace, days_after, float, mean};
 use crate::point::PointId;
 use crate::retention::{Held, Rules, simulate};
 use jiff::Timestamp;
 
-/// Months that are lived through before it is asked whether anything still grows: where a point comes or
-/// stays once a year only, and else.
+/// Months of a round, after which the number of points is compared with that of the round before: the
+/// long round is for points that are taken or kept once a year.
 const ROUND_MONTHS_LONG: u32 = 12;
 const ROUND_MONTHS: u32 = 3;
-/// Months that are lived through at least, so that what goes early was seen to go, and at most.
+/// Fewest months of a projection, so that the last 180 days are simulated, and most.
 const MONTHS_MIN: u32 = 9;
 const MONTHS_MAX: u32 = 144;
-/// Points that are taken at most.
+/// Most points that are simulated.
 const TAKEN_MAX: usize = 400_000;
-/// Difference of the mean number of points from round to round that is none.
+/// Difference between the mean numbers of points of two rounds that counts as none.
 const SAME: f64 = 0.5;
 
-/// How the points of a plan go on.
+/// A projection of the points of a plan.
 #[derive(Debug)]
-pub(super) struct Life {
-    /// What is there at the end of each month of the last round.
+pub(super) struct Projection {
+    /// Points at the end of each month of the last round.
     months: Vec<Month>,
     /// When points were taken, the oldest first.
     taken: Vec<Timestamp>,
@@ -35,11 +34,11 @@ struct Month {
     points: Vec<PointId>,
 }
 
-/// Lives on from `held`. Where several rules keep points of one plan in several places, `rules` has one
-/// for each, and a point is there as long as one of them keeps it.
-pub(super) fn live(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) -> Life {
+/// Projects the points from `held` on. With several rules, each keeps its own points, and a point counts
+/// as long as one of them keeps it.
+pub(super) fn project(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) -> Projection {
     let mut places: Vec<Vec<Held>> = rules.iter().map(|_| held.to_vec()).collect();
-    let mut life = Life {
+    let mut projection = Projection {
         months: Vec::new(),
         taken: Vec::new(),
         steady_after_days: None,
@@ -48,7 +47,7 @@ pub(super) fn live(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) 
     let (mut at, mut before) = (now, None);
     let round = round_months(rules, pace, now);
     for round_number in 1..=MONTHS_MAX / round {
-        life.months.clear();
+        projection.months.clear();
         for _ in 0..round {
             let end = days_after(at, MONTH_DAYS);
             let times = pace.times(at, end);
@@ -56,7 +55,7 @@ pub(super) fn live(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) 
                 let points = std::mem::take(place);
                 *place = simulate(points, rules, times.iter().copied());
             }
-            life.taken.extend(times);
+            projection.taken.extend(times);
             let placed = places.iter().zip(rules).flat_map(|(place, rules)| {
                 // Without a grace period, what is announced goes in the same run.
                 let stays = |held: &&Held| held.leaving.is_none() || rules.grace.seconds > 0;
@@ -66,24 +65,24 @@ pub(super) fn live(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) 
             points.sort_unstable();
             points.dedup();
             counts.push(points.len());
-            life.months.push(Month { end, points });
+            projection.months.push(Month { end, points });
             at = end;
         }
-        let count = life.points();
+        let count = projection.points();
         let is_same = before.is_some_and(|before: f64| (count - before).abs() < SAME);
         if is_same && round_number * round >= MONTHS_MIN {
-            life.steady_after_days = Some(steady_after(&counts, round));
+            projection.steady_after_days = Some(steady_after(&counts, round));
             break;
         }
-        if life.taken.len() > TAKEN_MAX {
+        if projection.taken.len() > TAKEN_MAX {
             break;
         }
         before = Some(count);
     }
-    life
+    projection
 }
 
-/// The months of a round: in each, something grows by a point at least if it grows at all.
+/// Chooses the months of a round, so that a number that grows at all grows by a point in each.
 fn round_months(rules: &[Rules], pace: &Pace, now: Timestamp) -> u32 {
     let is_yearly = |rules: &Rules| {
         rules
@@ -113,7 +112,7 @@ fn steady_after(counts: &[usize], round: u32) -> u32 {
         .saturating_mul(MONTH_DAYS)
 }
 
-impl Life {
+impl Projection {
     /// The mean number of points.
     pub fn points(&self) -> f64 {
         let counts = self
