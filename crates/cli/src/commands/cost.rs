@@ -86,7 +86,7 @@ fn tell(run: &Run<'_>, out: &Printer, cost: &Cost) {
         }
     }
     out.line("");
-    if cost.points == 0 {
+    if cost.points == 0 && cost.errors.is_empty() {
         out.line("nothing is measured yet: there is no point");
         run.next(out, "backup");
     }

@@ -150,6 +150,8 @@ pub struct MachineFacts {
     pub held: Vec<Held>,
     /// The full size of the snapshot of each, where the provider tells it.
     pub bytes: BTreeMap<PointId, u64>,
+    /// False if a store of the plan could not be asked now.
+    pub asked: bool,
     /// True if `keep_at_source` says which stay.
     pub at_source: bool,
     /// The rules that keep them; where there are several, each keeps its own.

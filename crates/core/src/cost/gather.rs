@@ -56,7 +56,7 @@ pub fn gather(context: &Context, jobs: &[Job], runner: Option<Runner>) -> Result
     let facts = Facts {
         at,
         stores: stores.collect(),
-        machines: machine_facts(context, &judged, &copies),
+        machines: machine_facts(context, &survey, &judged, &copies),
         reads: read_facts(config, at),
         runs: run_facts(config, jobs, &judged, &copies, at),
         copies,
@@ -190,7 +190,12 @@ fn pace(config: &PlanConfig, held: &[Held]) -> Pace {
     }
 }
 
-fn machine_facts(context: &Context, judged: &[Judged<'_>], copies: &[Copies]) -> Vec<MachineFacts> {
+fn machine_facts(
+    context: &Context,
+    survey: &Survey,
+    judged: &[Judged<'_>],
+    copies: &[Copies],
+) -> Vec<MachineFacts> {
     let named = machines::named(context, judged, &|_| false);
     let mut facts = Vec::new();
     for (source, config) in &context.config.source {
@@ -230,6 +235,10 @@ fn machine_facts(context: &Context, judged: &[Judged<'_>], copies: &[Copies]) ->
                 lightsail,
                 bundle,
                 bytes: sizes.collect(),
+                asked: plan_config
+                    .stores
+                    .iter()
+                    .all(|store| survey.unasked(store).is_none()),
                 at_source: at_source.is_some(),
                 rules: match at_source {
                     Some(keep) => vec![machines::rules(context, plan, keep)],

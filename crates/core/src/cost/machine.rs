@@ -67,6 +67,7 @@ pub(super) fn snapshots(
         .iter()
         .map(|held| machine.bytes.get(&held.point));
     let sizes: Option<Vec<u64>> = sizes.map(|bytes| bytes.copied()).collect();
+    let sizes = sizes.filter(|_| machine.asked);
     let coming = coming(machine);
     let now = sizes
         .as_ref()
@@ -104,6 +105,7 @@ pub(super) fn snapshots(
                 "the provider charges what changed: the full size is the upper bound".to_owned(),
             );
         }
+        _ if !machine.asked => notes.push("a store of the plan could not be asked".to_owned()),
         _ => notes.push("the size of a snapshot is not known".to_owned()),
     }
     match (steady.is_some(), machine.at_source) {

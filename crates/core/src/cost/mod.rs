@@ -1,9 +1,9 @@
 //! Monthly cost of an application's backups, now and at steady state, when as many points go as are taken.
 //!
 //! Every figure names its sources and has two bounds. An unknown amount has no upper bound, and neither
-//! has a sum that contains it. Pure but for [`gather`]: what is stored follows from the sizes in manifests, and what will be
-//! from the decision of [`crate::retention`] about points to come that are like the newest ones. Nothing
-//! is asked of a provider: neither bills nor prices.
+//! has a sum that contains it. Pure but for [`gather`]: stored bytes follow from the sizes in manifests,
+//! and those to come from the decisions of [`crate::retention`] about points like the newest ones. No
+//! provider is asked for bills or prices.
 
 mod cheaper;
 mod document;

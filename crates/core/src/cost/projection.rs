@@ -1,4 +1,5 @@
-//! Projection of the points of a plan by its schedule and rules, until as many points go as are taken. Pure: what stays is decided by [`crate::retention`].
+//! Projection of the points of a plan by its schedule and rules, until as many points go as are taken. Pure:
+//! [`crate::retention`] decides which points stay.
 
 use super::facts::{MONTH_DAYS, Pace, days_after, float, mean};
 use crate::point::PointId;
@@ -12,8 +13,8 @@ const ROUND_MONTHS: u32 = 3;
 /// Fewest months of a projection, so that the last 180 days are simulated, and most.
 const MONTHS_MIN: u32 = 9;
 const MONTHS_MAX: u32 = 144;
-/// Most points that are simulated.
-const TAKEN_MAX: usize = 400_000;
+/// Most decisions about single points, so that an answer comes in seconds.
+const DECISIONS_MAX: usize = 1_000_000;
 /// Difference between the mean numbers of points of two rounds that counts as none.
 const SAME: f64 = 0.5;
 
@@ -37,6 +38,17 @@ struct Month {
 /// Projects the points from `held` on. With several rules, each keeps its own points, and a point counts
 /// as long as one of them keeps it.
 pub(super) fn project(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestamp) -> Projection {
+    project_within(held, rules, pace, now, DECISIONS_MAX)
+}
+
+/// Does the same with at most about this many decisions.
+fn project_within(
+    held: &[Held],
+    rules: &[Rules],
+    pace: &Pace,
+    now: Timestamp,
+    decisions_max: usize,
+) -> Projection {
     let mut places: Vec<Vec<Held>> = rules.iter().map(|_| held.to_vec()).collect();
     let mut projection = Projection {
         months: Vec::new(),
@@ -44,7 +56,7 @@ pub(super) fn project(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestam
         steady_after_days: None,
     };
     let mut counts: Vec<usize> = Vec::new();
-    let (mut at, mut before) = (now, None);
+    let (mut at, mut before, mut decisions) = (now, None, 0);
     let round = round_months(rules, pace, now);
     for round_number in 1..=MONTHS_MAX / round {
         projection.months.clear();
@@ -55,7 +67,7 @@ pub(super) fn project(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestam
                 let points = std::mem::take(place);
                 *place = simulate(points, rules, times.iter().copied());
             }
-            projection.taken.extend(times);
+            projection.taken.extend(&times);
             let placed = places.iter().zip(rules).flat_map(|(place, rules)| {
                 // Without a grace period, what is announced goes in the same run.
                 let stays = |held: &&Held| held.leaving.is_none() || rules.grace.seconds > 0;
@@ -64,6 +76,8 @@ pub(super) fn project(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestam
             let mut points: Vec<PointId> = placed.map(|held| held.point.clone()).collect();
             points.sort_unstable();
             points.dedup();
+            // A prune each day decides about every point.
+            decisions += points.len().max(times.len()) * 30;
             counts.push(points.len());
             projection.months.push(Month { end, points });
             at = end;
@@ -74,7 +88,7 @@ pub(super) fn project(held: &[Held], rules: &[Rules], pace: &Pace, now: Timestam
             projection.steady_after_days = Some(steady_after(&counts, round));
             break;
         }
-        if projection.taken.len() > TAKEN_MAX {
+        if decisions > decisions_max {
             break;
         }
         before = Some(count);
@@ -155,5 +169,33 @@ impl Projection {
             Some(float(u64::try_from(seconds).unwrap_or(0)) / 86_400.0)
         });
         mean(ages).unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KeepRules;
+    use crate::schedule::Schedule;
+    use crate::span::Span;
+
+    #[test]
+    fn a_projection_without_an_end_is_given_up() {
+        let day = Span { seconds: 86_400 };
+        let rules = Rules {
+            rules: Some(KeepRules {
+                last: Some(5000),
+                ..KeepRules::default()
+            }),
+            manual: day,
+            safety: day,
+            minimum: 1,
+            grace: day,
+        };
+        let pace = Pace::Scheduled(Schedule::parse("0 6 * * *").unwrap());
+        let now: Timestamp = "2026-12-01T12:00:00Z".parse().unwrap();
+        let projection = project_within(&[], &[rules], &pace, now, 10_000);
+        assert_eq!(projection.steady_after_days, None);
+        assert!(projection.points() > 30.0);
     }
 }

@@ -72,10 +72,6 @@ pub(super) fn stored(
                 .push("what older points added, and is still there, is not known".to_owned());
         }
     }
-    if !store.asked {
-        item.notes
-            .push("it could not be asked: as it was when it answered last".to_owned());
-    }
     if projection.is_some() {
         item.from
             .push("growth: the rules of the configuration".to_owned());
@@ -86,6 +82,9 @@ pub(super) fn stored(
 }
 
 fn stored_now(copies: &Copies, store: &StoreFacts, tariff: Option<&Tariff>) -> Figure {
+    if !store.asked {
+        return Figure::of(Amount::UNKNOWN);
+    }
     let known = match (copies.sharing, tariff) {
         (Sharing::Nothing, Some(tariff)) => {
             let objects = copies.objects.values();
@@ -95,10 +94,10 @@ fn stored_now(copies: &Copies, store: &StoreFacts, tariff: Option<&Tariff>) -> F
         _ => float(copies.bytes),
     };
     let money = tariff.map(|tariff| tariff.prices.gb_month.times(known / GB));
-    let exact = store.asked && copies.sharing != Sharing::Repository;
+    let exact = copies.sharing != Sharing::Repository;
     Figure {
         amount: match money {
-            None if copies.held.is_empty() && store.asked => Amount::NONE,
+            None if copies.held.is_empty() => Amount::NONE,
             None => Amount::UNKNOWN,
             Some(money) if exact => Amount::exactly(money),
             Some(money) => Amount::at_least(money),
@@ -116,6 +115,9 @@ fn stored_then(
     projection: Option<&Projection>,
 ) -> (Figure, Option<String>) {
     let unknown = |why: &str| (Figure::of(Amount::UNKNOWN), Some(why.to_owned()));
+    if !store.asked {
+        return unknown("it could not be asked");
+    }
     if copies.held.is_empty() {
         return unknown("nothing is measured yet: there is no point");
     }
