@@ -263,6 +263,11 @@ fn a_store_without_a_price_is_left_out_and_one_that_asks_for_money_is_unknown() 
         assert_eq!(steady(&cost, ItemKind::Storage), Amount::UNKNOWN);
         assert_eq!(cost.total.steady.amount, Amount::UNKNOWN);
         assert_eq!(
+            item(&cost, ItemKind::Storage).now.unwrap().amount,
+            Amount::UNKNOWN
+        );
+        assert_eq!(cost.total.now.amount, Amount::UNKNOWN);
+        assert_eq!(
             item(&cost, ItemKind::Storage).now.unwrap().bytes,
             Some(3 * MB)
         );
