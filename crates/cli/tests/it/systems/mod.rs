@@ -96,8 +96,6 @@ impl System {
             .join(format!("{}.md", self.name));
         Page::read(&path).follow(|on, command| {
             between(command);
-            // Whoever looks for what hangs finds it.
-            println!("$ {command}");
             let host = match on {
                 "" => &self.host,
                 "elsewhere" | "people" => elsewhere,
