@@ -298,6 +298,11 @@ fn what_cannot_be_restored_is_refused_before_anything_is_made() {
         "source machine is a machine, and is restored by itself",
         "restore it first",
     ]);
+    let directory = app.path("looked-at");
+    let directory = directory.to_str().unwrap();
+    app.ok(&[
+        "restore", "latest", "--source", "machine", "--source", "data", "--to", directory,
+    ]);
     // Without a name it is left alone.
     app.exits(7, &["restore", "latest"])
         .says(&["leave source machine: a machine is left alone; name it with --source"]);

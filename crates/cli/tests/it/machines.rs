@@ -368,6 +368,17 @@ fn what_was_written_between_a_dump_and_the_snapshot_is_not_taken_for_lost_if_it_
     ] {
         assert!(limits.contains(said), "{said}: {near:#}");
     }
+    // What is defined otherwise was not written.
+    let busy = std::fs::read_to_string(&program).unwrap();
+    let busy_otherwise = busy.replace("INSERT INTO t (b) VALUES (4)", "CREATE INDEX i ON t (b)");
+    std::fs::write(&program, busy_otherwise).unwrap();
+    app.edit("= 4", "> 0");
+    app.backup();
+    let failed = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(failed["outcome"], "failed", "{failed:#}");
+    assert!(failed.to_string().contains("index main.i"), "{failed:#}");
+    std::fs::write(&program, busy).unwrap();
+    app.backup();
     app.edit("tolerance = \"30%\"", "tolerance = \"10%\"");
     let failed = app.json_exits(4, &["drill", "weekly"]);
     assert_eq!(failed["outcome"], "failed", "{failed:#}");

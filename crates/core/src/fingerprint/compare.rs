@@ -23,6 +23,20 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Returns whether rows or the counters beside them differ, and no definition.
+    pub fn is_of_rows(&self) -> bool {
+        // As [`rows`] writes it: the definition of a table is compared under the same name.
+        let counted = |text: &str| {
+            let words = text.split_once(' ');
+            words.is_some_and(|(count, rest)| {
+                count.bytes().all(|byte| byte.is_ascii_digit()) && rest.starts_with("row")
+            })
+        };
+        let table = self.subject.starts_with("table ");
+        table && counted(&self.expected) && counted(&self.observed)
+            || self.subject.starts_with("sequence ")
+    }
+
     fn new(subject: String, expected: impl Into<String>, observed: impl Into<String>) -> Self {
         Difference {
             subject,

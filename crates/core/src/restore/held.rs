@@ -66,8 +66,8 @@ pub fn prove_all(
                 checks.push(check);
             }
             Ok(Compared::Apart(check)) => {
-                let known = config.tolerance.is_some();
-                restored.warnings.extend((!known).then(|| {
+                let asked = config.tolerance.is_some();
+                restored.warnings.extend((!asked).then(|| {
                     format!("if {name} is written to between its dump and the snapshot, say with `tolerance` how much may differ")
                 }));
                 checks.push(check);
@@ -137,13 +137,17 @@ impl One<'_> {
         let compared = prove(self.context, self.fetched, arrived, watch)?;
         let of = |limit: &Limit| format!("{name} on the machine: {limit}");
         self.limits.extend(compared.limits.iter().map(of));
-        let differences = compared.differences.unwrap_or_default();
+        let Some(differences) = compared.differences else {
+            return Ok(Compared::Not("it cannot be read back"));
+        };
         if differences.is_empty() {
             let (passed, same) = (CheckOutcome::Passed, "the same");
             let check = CheckResult::new(subject, compared.summary, same, passed);
             return Ok(Compared::Equal(check));
         }
-        let Some(tolerance) = self.config.tolerance else {
+        // What is written changes rows, and no definition.
+        let written = differences.iter().all(Difference::is_of_rows);
+        let Some(tolerance) = self.config.tolerance.filter(|_| written) else {
             let line = ToString::to_string;
             let check = CheckResult::differing(subject, compared.summary, &differences, line);
             return Ok(Compared::Apart(check));

@@ -156,12 +156,14 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
         partial,
     } = choose(from, options)?;
     let wanted = choose_sources(&points, &options.sources)?;
-    let machine = match options.sources.is_empty() {
-        true => None,
-        false => {
+    // A directory takes the reference to its snapshot beside everything else.
+    let is_live = matches!(options.target, None | Some(Target::Live));
+    let machine = match is_live && !options.sources.is_empty() {
+        true => {
             let names: Vec<Name> = wanted.iter().map(|w| w.name().clone()).collect();
             only_machine(context, &names)?
         }
+        false => None,
     };
     let Some(target) = &options.target else {
         if let (Some(_), Some(wanted)) = (&machine, wanted.first()) {

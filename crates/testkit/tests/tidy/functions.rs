@@ -27,10 +27,6 @@ pub const LONG: &[(&str, usize)] = &[
     ("crates/cli/tests/it/repo.rs what_is_wrong_is_said", 90),
     ("crates/cli/tests/it/secrets.rs when_everything_fails", 92),
     (
-        "crates/cli/tests/it/systems/helpdesk.rs the_helpdesk_is_protected_as_its_page_says",
-        124,
-    ),
-    (
         "crates/core/src/fingerprint/objects.rs what_is_no_difference_is_told_from_what_is",
         85,
     ),

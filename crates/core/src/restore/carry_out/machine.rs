@@ -133,10 +133,7 @@ impl<'a> Replaced<'a> {
                 .hint("it was deleted there: choose a newer point, or restore its data onto a fresh machine"));
         }
         let notes = machines::quarantine(context)?.notes;
-        let again = machines::provider(&context.config, name).ok_or_else(|| {
-            Error::new(Code::Configuration, format!("source {name} is no machine"))
-        })?;
-        let address = Address::look(again, source, config, &notes)?;
+        let address = Address::look(provider.as_ref(), source, config, &notes)?;
         Ok(Replaced {
             source,
             config,
@@ -159,9 +156,11 @@ impl Restoring<'_> {
         let new = self.make(&replaced, &wanted)?;
         self.look_aside(&replaced, &new)?;
         self.take_safety_points(reason);
-        let what = format!("move {}", replaced.address.name);
+        let provider = replaced.provider.as_ref();
         self.watch
-            .time(what, || replaced.address.lead_to(&new.id))
+            .time("move the address", || {
+                replaced.address.lead_to(provider, &new.id)
+            })
             .map_err(|error| Error {
                 message: format!(
                     "{}; machine {} was made, and is left as it is",
@@ -320,7 +319,7 @@ impl Restoring<'_> {
             ));
             return;
         };
-        let back = replaced.address.lead_to(from);
+        let back = replaced.address.lead_to(replaced.provider.as_ref(), from);
         self.undone = Some(back.is_ok());
         match back {
             Ok(()) => {

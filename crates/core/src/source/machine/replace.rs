@@ -31,7 +31,6 @@ struct Note {
 
 /// An address that leads users to a machine.
 pub struct Address {
-    provider: Box<dyn Provider>,
     source: Name,
     /// Its name at the provider.
     pub name: String,
@@ -44,7 +43,7 @@ impl Address {
     /// Looks where the address of a machine leads. Fails if none is configured, or if it leads to somebody else's
     /// machine. `directory` is for a note.
     pub fn look(
-        provider: Box<dyn Provider>,
+        provider: &dyn Provider,
         source: &Name,
         config: &SnapshotConfig,
         directory: &Path,
@@ -60,7 +59,6 @@ impl Address {
             provider.machine()?;
         }
         Ok(Address {
-            provider,
             source: source.clone(),
             note: directory.join(format!("address-{source}.json")),
             name,
@@ -69,7 +67,7 @@ impl Address {
     }
 
     /// Lets it lead to a machine.
-    pub fn lead_to(&self, to: &str) -> Result<()> {
+    pub fn lead_to(&self, provider: &dyn Provider, to: &str) -> Result<()> {
         let note = Note {
             source: self.source.clone(),
             address: self.name.clone(),
@@ -79,12 +77,11 @@ impl Address {
         };
         notes::write(&note, &self.note)?;
         // Once begun it is done, even if somebody asks to end.
-        let led = Cancel::default().run(|| self.provider.lead(&self.name, to));
+        let led = Cancel::default().run(|| provider.lead(&self.name, to));
         // Connections that stand lead to whom it led to before.
         ssh::reconnect();
         if led.is_ok()
-            || self
-                .provider
+            || provider
                 .holder(&self.name)
                 .is_ok_and(|holder| holder.is_some())
         {
