@@ -210,6 +210,20 @@ fn what_does_not_pass_makes_no_point_complete() {
 }
 
 #[test]
+fn keys_that_are_wrong_are_told_with_what_to_do() {
+    let server = lightsail();
+    let mut app = application(&server, "");
+    app.env("SECRET", "of-somebody-else");
+    app.exits(3, &["backup"]).says(&[
+        "InvalidSignatureException",
+        "get new keys, or check the clock",
+    ]);
+    app.env("KEY", "nobody");
+    app.exits(1, &["doctor"])
+        .says(&["UnrecognizedClientException", "get new keys"]);
+}
+
+#[test]
 fn a_name_of_somebody_else_and_an_unknown_instance_are_told() {
     let server = lightsail();
     server.make_instance(REGION, "other");

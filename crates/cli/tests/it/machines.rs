@@ -392,6 +392,15 @@ fn what_cannot_be_held_or_asked_is_refused_with_what_to_do() {
         app.exits(2, &["config", "check"]).says(says);
         app.edit(to, from);
     };
+    app.edit(
+        "restore = [\"keeper\"]\nmachines = [\"keeper\"]\ndestroy = [\"keeper\"]\n",
+        "",
+    );
+    app.ok(&["config", "check"]).says(&[
+        "source \"machine\" has no command `restore`: the drill cannot prove it",
+        "add restore and destroy",
+    ]);
+    app.edit("delete = [\"keeper\"]\n", "delete = [\"keeper\"]\nrestore = [\"keeper\"]\nmachines = [\"keeper\"]\ndestroy = [\"keeper\"]\n");
     let wait = "wait = \"3s\"";
     let holds = |name: &str| format!("wait = \"3s\"\nholds = [\"{name}\"]");
     refused(wait, &holds("db"), &["there is no source named \"db\""]);

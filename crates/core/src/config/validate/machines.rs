@@ -1,10 +1,10 @@
 //! Checks of sources that are machines.
 
-use super::Issue;
+use super::{Gravity, Issue};
 use crate::archive::KeyTemplate;
 use crate::config::{Check, Config, ExternalConfig, LightsailConfig, SnapshotConfig, SourceKind};
 use crate::name::Name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reports commands that are missing or name no program.
 pub(super) fn external(subject: &str, external: &ExternalConfig, issues: &mut Vec<Issue>) {
@@ -129,6 +129,31 @@ pub(super) fn holds(config: &Config, issues: &mut Vec<Issue>) {
                     format!("no plan takes source {held:?} together with it"),
                     "add both to the sources of one plan, the database first",
                 );
+            }
+        }
+    }
+}
+
+/// Warns of drills over machines that cannot be made anew: each ends without a proof.
+pub(super) fn drilled(config: &Config, issues: &mut Vec<Issue>) {
+    let makes_none = |kind: &SourceKind| match kind {
+        SourceKind::External(external) => external.restore.is_empty(),
+        _ => false,
+    };
+    for (name, drill) in &config.drill {
+        let plans = drill.plans.iter().filter_map(|plan| config.plan.get(plan));
+        let sources: BTreeSet<&Name> = plans.flat_map(|plan| &plan.sources).collect();
+        for source in sources {
+            let kind = config.source.get(source).map(|source| &source.kind);
+            if kind.is_some_and(makes_none) {
+                let message = format!(
+                    "source {source:?} has no command `restore`: the drill cannot prove it, and is never verified"
+                );
+                let subject = format!("drill.{name}");
+                let issue = Issue::new(Gravity::Warning, subject, "plans", message);
+                issues.push(issue.hint(format!(
+                    "add restore and destroy to source {source:?}, or drill other plans"
+                )));
             }
         }
     }

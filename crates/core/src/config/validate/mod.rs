@@ -165,6 +165,7 @@ impl Config {
         when::run(self, &mut issues);
         shape::restore(self, &mut issues);
         machines::holds(self, &mut issues);
+        machines::drilled(self, &mut issues);
         shape::evidence(self, &mut issues);
         notify::channels(self, &mut issues);
         notify::contacts(self, &mut issues);
