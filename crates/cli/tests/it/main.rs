@@ -20,6 +20,7 @@ mod alarms;
 mod anomaly;
 mod as_of;
 mod bad_input;
+mod boot;
 mod bucket;
 mod bucket_stores;
 mod cold;
