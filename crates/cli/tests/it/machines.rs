@@ -63,6 +63,28 @@ fn recipe(name: &str) -> PathBuf {
         .join(name)
 }
 
+#[test]
+fn recipes_are_sound_and_documented() {
+    let documented = include_str!("../../../../docs/machines.md");
+    for entry in std::fs::read_dir(recipe("")).unwrap() {
+        let path = entry.unwrap().path();
+        let row = format!(
+            "(../examples/machines/{})",
+            path.file_name().unwrap().display()
+        );
+        assert!(documented.contains(&row), "docs/machines.md has no {row}");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let looked = match text.lines().next() {
+            Some("#!/bin/sh") => run(Command::new("shellcheck").arg(&path)),
+            Some("#!/usr/bin/env python3") => run(Command::new("python3")
+                .args(["-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"])
+                .arg(&path)),
+            other => panic!("{} is run by {other:?}", path.display()),
+        };
+        assert_eq!(looked.code, 0, "{looked}");
+    }
+}
+
 /// An application with files and a machine, in one plan and one drill.
 fn application(program: &Path, machine: &Path, check: &str) -> App {
     let app = App::with("");
