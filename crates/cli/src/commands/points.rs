@@ -204,7 +204,7 @@ fn snapshot(external: &External) -> String {
         text += &format!(", {}", output::bytes(bytes));
     }
     if let Some(created) = external.created {
-        text += &format!(", taken {created}");
+        text += &format!(", taken {}", created.strftime("%Y-%m-%dT%H:%M:%SZ"));
     }
     text
 }

@@ -129,7 +129,12 @@ fn amount(words: &[&str]) -> usize {
         let digits = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
         let ends = unit.ends_with([',', ')', ';', ':']);
         let unit = unit.trim_end_matches([',', ')', ';', ':']);
-        if !digits || !["B", "kB", "KiB", "MiB", "GiB", "s", "min", "h", "d"].contains(&unit) {
+        if !digits
+            || ![
+                "B", "kB", "KiB", "MiB", "GiB", "bytes", "s", "min", "h", "d",
+            ]
+            .contains(&unit)
+        {
             break;
         }
         taken += 2;
@@ -148,7 +153,6 @@ fn word_settled(word: &str) -> String {
         let (name, length) = [
             ("POINT", like(rest, "dddddddd*dddddd*-xxxx")),
             ("POINT", like(rest, "dddddddd*dddddd*_xxxx")),
-            ("TIME", like(rest, "dddd-dd-ddTdd:dd:dd.ddd")),
             ("TIME", like(rest, "dddd-dd-ddTdd:dd:dd")),
             // What the name of a machine that was made ends with, and where machines answer.
             ("NAME", like(rest, "dddddddd-xxxx")),
