@@ -246,6 +246,10 @@ impl Collected {
             let SourceKind::Lightsail(lightsail) = &source.kind else {
                 continue;
             };
+            if role == Role::Restore && lightsail.snapshots.address.is_none() {
+                // It is restored by hand.
+                continue;
+            }
             let mut all = actions.to_vec();
             let makes = matches!(role, Role::Drill | Role::Restore);
             let takes = matches!(role, Role::Backup | Role::Restore);

@@ -68,7 +68,7 @@ fn tell(run: &Run<'_>, out: &Printer, cost: &Cost) {
         out.sentence(format!("    {}", about(item)));
     }
     row(
-        "all of it",
+        "what is counted",
         &cost.total.now.amount.to_string(),
         &cost.total.steady.amount.to_string(),
     );

@@ -291,17 +291,9 @@ fn a_machine_that_runs_is_copied_booted_in_quarantine_and_proved() {
 
 /// The next backup destroys what it left.
 fn a_killed_drill_is_reaped(live: &Live, app: &App) {
-    let mut drill = app.command(&["drill", "weekly"]);
-    let quiet = drill.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = quiet.spawn().unwrap();
-    let begun = Instant::now();
-    while live.processes() < 2 {
-        assert!(begun.elapsed() < BOOT, "no machine is made");
-        assert!(child.try_wait().unwrap().is_none(), "the drill ended");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    app.kill_once(&["drill", "weekly"], "a machine is made", || {
+        live.processes() == 2
+    });
     let left = live.copies();
     assert_eq!((left.len(), live.processes()), (1, 2), "it runs on");
     let backed_up = app.ok(&["backup"]);

@@ -4,7 +4,6 @@
 use crate::support::{App, HEAD, Output};
 use lifeboat_testkit::lightsail::{Fault, Lightsail};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const REGION: &str = "us-east-1";
 const LIVE: [&str; 9] = [
@@ -258,22 +257,7 @@ fn a_restore_that_is_killed_while_the_address_moves_is_mended_by_the_next_run() 
     let (app, server) = (&site.app, &site.server);
     app.backup();
     server.fail(Fault::Hang, Some("AttachStaticIp"), None);
-    let mut restore = app.command(&LIVE);
-    let mut child = restore
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while site.holder().is_some() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it is never taken"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    app.kill_once(&LIVE, "the address is taken", || site.holder().is_none());
     server.reset();
     app.ok(&["backup"])
         .says(&["address web-ip leading to no machine: it leads to web again"]);

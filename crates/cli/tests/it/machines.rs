@@ -2,8 +2,7 @@
 
 use crate::support::{App, HEAD, at, run};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// A btrfs file system with a subvolume `vm`, on a loop device. It ends with its value.
 struct Subvolume {
@@ -260,22 +259,9 @@ fn a_machine_that_a_killed_drill_left_is_destroyed_by_the_next_run() {
     let fs = Subvolume::new();
     let app = application(&recipe("btrfs"), &fs.path("fs/vm"), "sleep 300");
     app.backup();
-    let mut drill = app.command(&["drill", "weekly"]);
-    let mut child = drill
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while fs.machines().is_empty() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "no machine is made"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    app.kill_once(&["drill", "weekly"], "a machine is made", || {
+        !fs.machines().is_empty()
+    });
     let left = fs.machines();
     assert!(left.starts_with("lifeboat-drill-crm-"), "{left}");
     // Whoever comes by next ends it: the next backup, or the next drill.
@@ -350,6 +336,21 @@ fn a_database_on_a_machine_is_compared_with_its_dump() {
     app.ok(&["gate"])
         .says(&["open: each source was restored and compared"]);
     assert_eq!(fs.machines(), "");
+}
+
+#[test]
+fn a_link_of_a_machine_is_not_followed_to_what_is_live() {
+    if is_impossible() {
+        return;
+    }
+    let fs = Subvolume::new();
+    let app = with_a_database(&fs, &recipe("btrfs"));
+    fs.sh("mv fs/vm/app.db live.db && ln -s $PWD/live.db fs/vm/app.db");
+    app.backup();
+    let failed = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(failed["outcome"], "failed", "{failed:#}");
+    let text = failed.to_string();
+    assert!(text.contains("leads out of machine"), "{failed:#}");
 }
 
 #[test]
@@ -441,6 +442,14 @@ fn what_cannot_be_held_or_asked_is_refused_with_what_to_do() {
         check,
         "checks = [{ on = \"machine\", command = [\"sh\"",
         &["it is not known how to log in to a machine", "via = \"ssh:"],
+    );
+    app.configure_also(
+        "[source.far]\nkind = \"mariadb\"\nhost = \"db.internal\"\nuser = \"u\"\ndatabase = \"d\"\nvia = \"ssh:vm1\"\n",
+    );
+    refused(
+        wait,
+        &holds("far"),
+        &["its `host` is not that machine, but a server that it leads to"],
     );
     app.configure_also("[source.db]\nkind = \"mariadb\"\nurl = \"env:URL\"\nvia = \"docker:db\"\n");
     refused(

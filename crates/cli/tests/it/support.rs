@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The program under test.
 pub const LIFEBOAT: &str = env!("CARGO_BIN_EXE_lifeboat");
@@ -178,6 +179,24 @@ impl App {
             .current_dir(self.root.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Starts the program, and kills it as soon as something is so.
+    pub fn kill_once(&self, args: &[&str], what: &str, mut is_so: impl FnMut() -> bool) {
+        let quiet = (Stdio::null(), Stdio::null());
+        let mut command = self.command(args);
+        let mut child = command.stdout(quiet.0).stderr(quiet.1).spawn().unwrap();
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(240), "never: {what}");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it ended before: {what}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Runs the program to its end.

@@ -2,6 +2,7 @@
 
 use super::{BucketServer, ExternalConfig, LightsailConfig, SnapshotConfig, SshConfig, text};
 use crate::error::{Code, Error, Result};
+use crate::http::is_loopback;
 use crate::kind::Kind;
 use crate::name::Extension;
 use crate::secret::Reference;
@@ -123,6 +124,9 @@ impl SourceKind {
             (None, _) => return Some("it is no database"),
         };
         match (&server.place.via, &server.host, &server.url) {
+            (Some(Via::Ssh { .. }), Some(host), _) if !is_loopback(host) => {
+                Some("its `host` is not that machine, but a server that it leads to")
+            }
             (Some(Via::Ssh { .. }), _, _) => None,
             (Some(Via::Docker { .. } | Via::Kubectl { .. }), _, _) => {
                 Some("it is reached in a container, which is not that of the new machine")

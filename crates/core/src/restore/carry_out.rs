@@ -7,7 +7,7 @@ mod machine;
 mod prepare;
 mod report;
 
-pub(super) use machine::{is_aside, only as only_machine, plan as plan_machine};
+pub(super) use machine::{is_aside, is_of_machine, plan as plan_machine};
 
 use super::checks::{self, Checked};
 use super::resume::Resumable;

@@ -5,7 +5,7 @@
 //! in, one by one. What was there is kept beside it. If the swap or a check afterwards fails,
 //! everything is swapped back.
 
-use super::carry_out::{Restoring, Wanted, is_aside, only_machine, plan_machine};
+use super::carry_out::{Restoring, Wanted, is_aside, is_of_machine, plan_machine};
 use super::{application, checks, interrupted, leftovers};
 use crate::cancel;
 use crate::config::Config;
@@ -158,15 +158,10 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
     let wanted = choose_sources(&points, &options.sources)?;
     // A directory takes the reference to its snapshot beside everything else.
     let is_live = matches!(options.target, None | Some(Target::Live));
-    let machine = match is_live && !options.sources.is_empty() {
-        true => {
-            let names: Vec<Name> = wanted.iter().map(|w| w.name().clone()).collect();
-            only_machine(context, &names)?
-        }
-        false => None,
-    };
+    let asked = is_live && !options.sources.is_empty();
+    let is_machine = asked && is_of_machine(context, &wanted)?;
     let Some(target) = &options.target else {
-        if let (Some(_), Some(wanted)) = (&machine, wanted.first()) {
+        if let Some(wanted) = wanted.first().filter(|_| is_machine) {
             return planned(&points, plan_machine(context, wanted)?).map(Answer::Planned);
         }
         let steps = plan(context, &points, &wanted, &left_out);
@@ -192,9 +187,9 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
             })?;
             let reason = options.reason.clone();
-            match machine {
-                Some(_) => restoring.as_new_machine(reason),
-                None => restoring
+            match is_machine {
+                true => restoring.as_new_machine(reason),
+                false => restoring
                     .recover()
                     .and_then(|()| restoring.onto_live(reason, options.unproven)),
             }

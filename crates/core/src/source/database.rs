@@ -115,6 +115,14 @@ impl Database {
         Ok(name.chars().take(room).collect::<String>() + suffix)
     }
 
+    /// Whether the server is surely on the host where its client programs run.
+    pub fn is_at_hand(&self) -> bool {
+        match self {
+            Database::Postgres(connection) => connection.is_at_hand(),
+            Database::Mariadb(connection) => connection.is_at_hand(),
+        }
+    }
+
     /// Its description for people, without the password.
     pub fn display(&self) -> String {
         match self {

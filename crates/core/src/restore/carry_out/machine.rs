@@ -3,7 +3,7 @@
 
 use super::{Restoring, Wanted};
 use crate::backup;
-use crate::config::{CheckConfig, SnapshotConfig, SourceKind};
+use crate::config::{CheckConfig, SnapshotConfig};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
@@ -27,20 +27,21 @@ struct Replaced<'a> {
     address: Address,
 }
 
-/// The machine among the sources that are to be restored, if it is the only one. Fails if it is one of several:
-/// what lives on a machine is restored once that is back.
-pub fn only(context: &Context, sources: &[Name]) -> Result<Option<Name>> {
-    let kind = |name: &Name| Some(&context.config.source.get(name)?.kind);
-    let is_machine = |name: &&Name| kind(name).and_then(SourceKind::snapshots).is_some();
-    match (sources.iter().find(is_machine), sources) {
-        (Some(machine), [_]) => Ok(Some(machine.clone())),
-        (None, _) => Ok(None),
-        (Some(machine), _) => {
+/// Returns whether what is to be restored is a machine. Fails if it is one of several sources: what lives on a
+/// machine is restored once that is back.
+pub fn is_of_machine(context: &Context, wanted: &[Wanted<'_>]) -> Result<bool> {
+    let is_machine = |wanted: &&Wanted<'_>| {
+        let config = context.config.source.get(wanted.name());
+        config.is_some_and(|config| config.kind.snapshots().is_some())
+    };
+    match wanted.iter().find(is_machine).map(Wanted::name) {
+        Some(machine) if wanted.len() > 1 => {
             let message = format!("source {machine} is a machine, and is restored by itself");
             Err(Error::new(Code::Usage, message).hint(format!(
                 "restore it first (--source {machine}), and then what is newer than its snapshot"
             )))
         }
+        machine => Ok(machine.is_some()),
     }
 }
 
@@ -66,7 +67,7 @@ pub fn plan(context: &Context, wanted: &Wanted<'_>) -> Result<Vec<String>> {
         "make machine {new} of snapshot {} by {}, wait until it runs, open it as {} is",
         snapshot.name,
         provider.describe(),
-        snapshot.machine
+        replaced.like()
     )];
     steps.push(match config.holds.is_empty() {
         true => format!("compare nothing of it, since source {source} is said to hold nothing"),
@@ -144,6 +145,16 @@ impl<'a> Replaced<'a> {
     }
 }
 
+impl Replaced<'_> {
+    /// The machine to whose users the new one is opened: the one that has them now.
+    fn like(&self) -> &str {
+        self.address
+            .from
+            .as_deref()
+            .unwrap_or(&self.snapshot.machine)
+    }
+}
+
 impl Restoring<'_> {
     /// Carries it out. An error means that users are where they were.
     pub fn as_new_machine(&mut self, reason: Option<String>) -> Result<()> {
@@ -196,7 +207,13 @@ impl Restoring<'_> {
             .step(&format!("make machine {name}"), None);
         let what = format!("make {}", replaced.source);
         let made = self.watch.time(what, || {
-            machine::make_new(provider, &name, &replaced.snapshot, replaced.config)
+            machine::make_new(
+                provider,
+                &name,
+                &replaced.snapshot,
+                replaced.like(),
+                replaced.config,
+            )
         });
         let (new, told) = made?;
         self.warnings.extend(told);

@@ -187,7 +187,7 @@ impl Provider for Commands {
         &self.config.machine
     }
 
-    fn create(&self, name: &str) -> Result<Snapshot> {
+    fn create(&self, _machine: &str, name: &str) -> Result<Snapshot> {
         let said: SaidSnapshot = self.ask("create", json!({ "name": name }))?;
         Ok(said.into())
     }

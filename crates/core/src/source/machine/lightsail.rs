@@ -121,11 +121,10 @@ impl Provider for Instance {
         }
     }
 
-    fn create(&self, name: &str) -> Result<Snapshot> {
+    fn create(&self, machine: &str, name: &str) -> Result<Snapshot> {
         let client = self.client()?;
-        let instance = &self.machine()?;
         let question = json!({
-            "instanceName": instance,
+            "instanceName": machine,
             "instanceSnapshotName": name,
             "tags": [{ "key": "lifeboat" }],
         });
@@ -138,8 +137,8 @@ impl Provider for Instance {
             };
             // The name was free a moment ago: it was made by a call whose answer was lost.
             let ours = there.as_ref().and_then(|one| text(one, "fromInstanceName"));
-            if ours != Some(instance.as_str()) {
-                let doing = format!("no snapshot of {instance} can be taken");
+            if ours != Some(machine) {
+                let doing = format!("no snapshot of {machine} can be taken");
                 return Err(failed.into_error(&doing, "lightsail:CreateInstanceSnapshot"));
             }
         }
@@ -323,23 +322,26 @@ impl Provider for Instance {
         let Some(before) = before else {
             return Err(error);
         };
-        match self.attach(address, &before) {
-            Ok(()) => Err(Error {
-                message: format!("{}; it leads to {before} again", error.message),
-                ..error
-            }),
-            Err(worse) => Err(Error {
-                message: format!(
-                    "{}; it leads to no machine now: {}",
-                    error.message, worse.message
-                ),
-                hint: Some(format!(
-                    "let it lead somewhere at once: aws lightsail attach-static-ip --region {} --static-ip-name {address} --instance-name {before}",
-                    self.region()
-                )),
-                ..error
-            }),
-        }
+        let back = self.attach(address, &before);
+        let leads = match (back, self.holder(address)) {
+            // It did what it was asked to, and its answer was lost.
+            (_, Ok(Some(holder))) if holder == to => return Ok(()),
+            (_, Ok(Some(holder))) => format!("it leads to {holder} again"),
+            (_, Ok(None)) => "it leads to no machine now".to_owned(),
+            (_, Err(unknown)) => format!("where it leads now is not known: {}", unknown.message),
+        };
+        let hint = match leads.ends_with("again") {
+            true => error.hint,
+            false => Some(format!(
+                "let it lead somewhere at once: aws lightsail attach-static-ip --region {} --static-ip-name {address} --instance-name {before}",
+                self.region()
+            )),
+        };
+        Err(Error {
+            message: format!("{}; {leads}", error.message),
+            hint,
+            ..error
+        })
     }
 
     fn machines(&self) -> Result<Option<Vec<Machine>>> {

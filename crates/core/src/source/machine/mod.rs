@@ -111,9 +111,9 @@ pub trait Provider: Send + Sync {
         Ok(self.original().to_owned())
     }
 
-    /// Begins to take a snapshot of this name, which was free a moment ago. What an earlier attempt of the same
-    /// call made is returned; what somebody else made meanwhile is an error.
-    fn create(&self, name: &str) -> Result<Snapshot>;
+    /// Begins to take a snapshot of the machine that does its work now. The name was free a moment ago. What an
+    /// earlier attempt of the same call made is returned; what somebody else made meanwhile is an error.
+    fn create(&self, machine: &str, name: &str) -> Result<Snapshot>;
 
     /// All snapshots of the machine.
     fn snapshots(&self) -> Result<Vec<Snapshot>>;
@@ -182,7 +182,7 @@ impl MachineSource {
     }
 
     /// Takes a snapshot, under another name where the plain one is taken by an earlier one.
-    fn take(&self, context: &CaptureContext<'_>) -> Result<Snapshot> {
+    fn take(&self, machine: &str, context: &CaptureContext<'_>) -> Result<Snapshot> {
         let name = context.named(&self.config.name)?.replace('/', "-");
         let there = self.provider.snapshots()?;
         let is_taken = |name: &str| there.iter().any(|s| s.name == name);
@@ -191,7 +191,7 @@ impl MachineSource {
             false => name,
         };
         context.reporter.step(&format!("snapshot {name}"), None);
-        let begun = self.provider.create(&name)?;
+        let begun = self.provider.create(machine, &name)?;
         // Where it was not to be seen yet, it has no id yet.
         let same = |found: &Snapshot| match begun.id.is_empty() {
             true => found.name == begun.name,
@@ -228,8 +228,8 @@ impl Source for MachineSource {
         if artifact != ARTIFACT {
             return Err(no_artifact(artifact));
         }
-        let taken = self.take(context)?;
         let wanted = self.provider.machine()?;
+        let taken = self.take(&wanted, context)?;
         if let Some(other) = taken.machine.as_deref().filter(|other| *other != wanted) {
             let message = format!("snapshot {} is of {other}, and not of {wanted}", taken.name);
             return Err(Error::new(Code::SourceFailed, message).hint(
@@ -261,16 +261,34 @@ impl Source for MachineSource {
     fn examine(&self, subject: &str, _: &CaptureContext<'_>) -> Vec<Finding> {
         let finding =
             |severity, message: String, hint| Finding::new(subject, severity, message, hint);
-        let answer = self.provider.snapshots();
         let place = self.provider.describe();
-        vec![match answer {
+        let answer = self.provider.snapshots();
+        let mut found = vec![match answer {
             Ok(found) => finding(
                 Severity::Ok,
                 format!("{place} answers: {} snapshots of it are there", found.len()),
                 None,
             ),
-            Err(error) => finding(Severity::Error, error.to_string(), error.hint),
-        }]
+            Err(error) => return vec![finding(Severity::Error, error.to_string(), error.hint)],
+        }];
+        if let Some(address) = &self.config.address {
+            let holder = self
+                .provider
+                .machine()
+                .and_then(|_| self.provider.holder(address));
+            found.push(match holder {
+                Ok(Some(machine)) => {
+                    let text = format!("address {address} leads to machine {machine}");
+                    finding(Severity::Ok, text, None)
+                }
+                Ok(None) => {
+                    let text = format!("address {address} leads to no machine");
+                    finding(Severity::Error, text, None)
+                }
+                Err(error) => finding(Severity::Error, error.to_string(), error.hint),
+            });
+        }
+        found
     }
 }
 

@@ -100,11 +100,12 @@ pub fn name_of_new(provider: &dyn Provider, now: Timestamp, random: u64) -> Stri
 }
 
 /// Makes the machine that is to take the place of another, waits until it runs, and opens it to whom the other is
-/// open. Returns what to tell besides. An error after it was made names it.
+/// open. `like` is that other. Returns what to tell besides. An error after it was made names it.
 pub fn make_new(
     provider: &dyn Provider,
     name: &str,
     snapshot: &External,
+    like: &str,
     config: &SnapshotConfig,
 ) -> Result<(Machine, Option<String>)> {
     let wanted = Wanted {
@@ -122,9 +123,7 @@ pub fn make_new(
     };
     let patience = Duration::from_secs(config.wait.seconds);
     let running = until_it_runs(provider, made, patience).map_err(named)?;
-    let told = provider
-        .open_like(&running, &snapshot.machine)
-        .map_err(named)?;
+    let told = provider.open_like(&running, like).map_err(named)?;
     Ok((running, told))
 }
 
@@ -163,6 +162,8 @@ pub fn accept_host_keys(kind: &SourceKind, machine: &Machine) -> Result<Option<A
         return Ok(None);
     };
     let cannot = |error| Error::io("the file of known hosts cannot be read", &error);
+    // A link stays one.
+    let file = file.canonicalize().map_err(cannot)?;
     let before = crate::plain::read(&file).map_err(cannot)?;
     let mode = std::fs::metadata(&file)
         .map_err(cannot)?

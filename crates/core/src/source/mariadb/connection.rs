@@ -9,6 +9,7 @@ use super::programs::{Program, Programs, Tool};
 use super::url::{decode, malformed, some};
 use crate::config::ServerConfig;
 use crate::error::Result;
+use crate::http::is_loopback;
 use crate::percent;
 use crate::resolve::resolve;
 use crate::secret::{Scrubber, Secret};
@@ -216,6 +217,11 @@ impl Connection {
     /// The place where its tools run.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// Whether the server is surely on the host where its client programs run.
+    pub fn is_at_hand(&self) -> bool {
+        self.socket.is_some() || self.host.as_deref().is_none_or(is_loopback)
     }
 
     /// The database, if one is named.

@@ -7,6 +7,7 @@
 
 use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
+use crate::http::is_loopback;
 use crate::percent;
 use crate::resolve::resolve;
 use crate::secret::{Scrubber, Secret};
@@ -197,6 +198,16 @@ impl Connection {
     /// The database, if one is named; otherwise libpq takes the role's name.
     pub fn database(&self) -> Option<&str> {
         self.database.as_deref().or(self.user.as_deref())
+    }
+
+    /// Whether the server is surely on the host where its client programs run.
+    pub fn is_at_hand(&self) -> bool {
+        let elsewhere = ["PGHOSTADDR", "PGSERVICE"];
+        let named = elsewhere
+            .iter()
+            .any(|name| self.parameters.contains_key(name));
+        let host = self.host.as_deref();
+        !named && host.is_none_or(|host| host.starts_with('/') || is_loopback(host))
     }
 
     /// The place where its client programs run.

@@ -93,7 +93,6 @@ impl Host {
         }
         words.extend(options(&["ControlMaster=no", "LogLevel=ERROR"]));
         words.extend(self.words());
-        words.extend(self.instead()?.into_iter().flat_map(|(words, _)| words));
         words.extend(self.destination());
         Ok(words)
     }

@@ -38,6 +38,8 @@ pub(super) struct Session {
     master: Kept,
     agent: Option<Kept>,
     directory: Directory,
+    /// The options that lead to a copy of the host, if it is one.
+    instead: Vec<OsString>,
 }
 
 impl Session {
@@ -65,9 +67,11 @@ impl Session {
             "PermitLocalCommand=yes",
         ]));
         words.extend(["-o".into(), format!("LocalCommand=echo {READY}").into()]);
-        if let Some((instead, name)) = host.instead()? {
-            words.extend(instead);
+        let mut instead = Vec::new();
+        if let Some((lead, name)) = host.instead()? {
             words.extend(trust_copy(&directory, host, &name)?);
+            words.extend(lead.clone());
+            instead = lead;
         }
         words.extend(host.words());
         words.extend(["-N".into(), "-T".into()]);
@@ -82,6 +86,7 @@ impl Session {
             master,
             agent,
             directory,
+            instead,
         })
     }
 
@@ -91,7 +96,9 @@ impl Session {
 
     /// The options that make another `ssh` use this connection.
     pub(super) fn words(&self) -> Vec<OsString> {
-        shared(self.directory.path(), self.agent.is_some())
+        let mut words = shared(self.directory.path(), self.agent.is_some());
+        words.extend(self.instead.clone());
+        words
     }
 }
 
