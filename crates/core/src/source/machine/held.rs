@@ -121,7 +121,6 @@ mod tests {
 
     #[test]
     fn a_server_that_a_machine_only_leads_to_is_not_asked_there() {
-        use std::os::unix::fs::PermissionsExt;
         let machine = Machine {
             id: "m".to_owned(),
             name: "m".to_owned(),
@@ -133,8 +132,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("url");
         let refused = |kind: &str, url: &str| {
-            std::fs::write(&path, url).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            crate::place::replace_file(&mut url.as_bytes(), &path, 0o600).unwrap();
             let source = json!({ "kind": kind, "url": format!("file:{}", path.display()), "via": "ssh:web" });
             let kind: SourceKind = serde_json::from_value(source).unwrap();
             held(&kind, &machine, "web", scratch.path()).err()
