@@ -218,6 +218,45 @@ fn without_the_catalog_a_tail_is_missed_by_the_details_that_the_state_keeps() {
 }
 
 #[test]
+fn a_record_that_no_store_took_outlives_the_catalog() {
+    let app = application();
+    app.backup();
+    // The store takes no evidence, and gives back its points.
+    let place = app.path("store/lifeboat/evidence");
+    let _ = std::fs::remove_dir_all(&place);
+    std::fs::write(&place, "in the way").unwrap();
+    let drilled = app.run(&["drill"]);
+    assert!(drilled.to_string().contains("verified"), "{drilled}");
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        let _ = std::fs::remove_file(app.path("state").join(file));
+    }
+    let listed = |app: &App| {
+        app.json(&["evidence", "list"])["evidence"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(listed(&app), 1, "{drilled}");
+    std::fs::remove_file(&place).unwrap();
+    app.backup();
+    let there = app.listing("store/lifeboat/evidence");
+    assert!(
+        there.iter().any(|name| name.ends_with("000001.json")),
+        "{there:?}"
+    );
+    assert_eq!(listed(&app), 1);
+    app.ok(&["drill"]);
+    let kept = app.listing("state/evidence");
+    assert!(
+        !kept.iter().any(|name| name.contains("record-")),
+        "{kept:?}"
+    );
+    let verified = app.json(&["evidence", "verify"]);
+    assert_eq!(verified["outcome"], "intact", "{verified:#}");
+    assert_eq!(verified["records"], 2);
+}
+
+#[test]
 fn a_store_that_cannot_be_read_is_not_called_damaged() {
     let (app, _) = unknown_to_manifests();
     std::fs::rename(app.path("store"), app.path("away")).unwrap();

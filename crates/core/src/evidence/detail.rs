@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-const KEPT: &str = "evidence";
+pub(super) const KEPT: &str = "evidence";
 
 /// Everything in a record that may contain data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 
 use super::chain::Link;
 use super::record::Record;
+use super::unsent;
 use crate::catalog::{HeldRecord, StoredRecord};
 use crate::context::Context;
 use crate::copies::{self, read_object};
@@ -183,10 +184,11 @@ pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Erro
     (stores, errors)
 }
 
-/// Reads the catalog and these stores.
+/// Reads the catalog, what no store has taken, and these stores.
 pub(super) fn gather(context: &Context, stores: &[OpenStore]) -> Gathered {
     let mut gathered = Gathered::default();
-    for record in context.state.catalog.records().unwrap_or_default() {
+    let catalog = context.state.catalog.records().unwrap_or_default();
+    for record in catalog.into_iter().chain(unsent::all(&context.state)) {
         gathered.learn(context, record);
     }
     for store in stores {

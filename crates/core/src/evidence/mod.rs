@@ -16,6 +16,7 @@ mod place;
 mod proof;
 mod record;
 mod shown;
+mod unsent;
 mod verify;
 
 pub use proof::{PointProof, Proof, Tried, proofs};
@@ -81,9 +82,12 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     };
     let (new, home) = entry.enter(draft)?;
     let mut missing = entry.missing;
-    let kept =
-        detail::keep(context, &plain).and_then(|()| context.state.catalog.note_record(&new.stored));
-    if let Err(error) = kept {
+    let kept = [
+        detail::keep(context, &plain),
+        unsent::keep(&context.state, &new.stored),
+        context.state.catalog.note_record(&new.stored),
+    ];
+    for error in kept.into_iter().filter_map(Result::err) {
         context.reporter.warn(&error.to_string());
     }
     let mut key = gather::key(&signer, new.record.sequence, None);
@@ -107,6 +111,7 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     let gathered = gather(context, &stores);
     let believed = gathered.believed(context);
     place::heal(context, &reached, &gathered, &believed);
+    unsent::forget_held(&context.state, &gathered);
     Ok(Appended {
         record: new.record,
         key: Some(key),
@@ -210,6 +215,7 @@ impl<'a> Entry<'a> {
 /// receives them.
 pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<Name, Head> {
     let gathered = gather(context, stores);
+    unsent::forget_held(&context.state, &gathered);
     let believed = gathered.believed(context);
     place::heal(
         context,

@@ -7,7 +7,7 @@
 
 use super::chain::{self, Link};
 use super::gather::{self, Object, PREFIX};
-use super::{detail, record::Record};
+use super::{detail, record::Record, unsent};
 use crate::context::Context;
 use crate::copies;
 use crate::error::{Code, Error, Result};
@@ -363,7 +363,8 @@ fn check_kept(context: &Context, seen: &BTreeMap<String, Seen>, report: &mut Cha
     if context.is_cold() || !report.unread.is_empty() {
         return;
     }
-    let remembered = context.state.catalog.records().unwrap_or_default();
+    let mut remembered = context.state.catalog.records().unwrap_or_default();
+    remembered.extend(unsent::all(&context.state));
     let remembered = remembered.iter().filter_map(|stored| {
         let record: Record = serde_json::from_slice(&stored.bytes).ok()?;
         Some(record.detail?.sha256)
