@@ -27,13 +27,15 @@ pub enum Kind {
     Command,
     /// An instance of Amazon Lightsail.
     Lightsail,
+    /// An instance of Amazon EC2.
+    Ec2,
     /// A machine, of which commands take snapshots.
     External,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Files,
         Kind::Bucket,
         Kind::Sqlite,
@@ -42,6 +44,7 @@ impl Kind {
         Kind::Mysql,
         Kind::Command,
         Kind::Lightsail,
+        Kind::Ec2,
         Kind::External,
     ];
 
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Bucket => "bucket",
             Kind::Command => "command",
             Kind::Lightsail => "lightsail",
+            Kind::Ec2 => "ec2",
             Kind::External => "external",
         }
     }

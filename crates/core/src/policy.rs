@@ -4,6 +4,8 @@
 //! What the calls are is held against a server that judges actions and resources; conditions, keys of KMS
 //! and roles are not, and are written from the documentation.
 
+mod machines;
+
 use crate::config::{BucketServer, Config, Layout, SourceKind, StoreConfig, StoreKind};
 use crate::error::{Code, Error, Result};
 use crate::secret::Reference;
@@ -79,6 +81,7 @@ type Needs = BTreeMap<String, BTreeSet<&'static str>>;
 pub fn policy(config: &Config, roles: &[Role], format: Format) -> Result<Value> {
     let mut all = Collected {
         needs: Needs::new(),
+        conditional: Vec::new(),
         format,
     };
     for store in config.store.values() {
@@ -100,7 +103,7 @@ pub fn policy(config: &Config, roles: &[Role], format: Format) -> Result<Value> 
     }
     if all.needs.is_empty() {
         return Err(Error::new(Code::Usage, "the configuration has no bucket")
-            .hint("a policy is for stores of kind \"s3\", sources of kind \"bucket\" or \"lightsail\", and [posture.NAME]"));
+            .hint("a policy is for stores of kind \"s3\", sources of kind \"bucket\", \"lightsail\" or \"ec2\", and [posture.NAME]"));
     }
     all.of_secrets(config);
     Ok(all.document())
@@ -108,7 +111,18 @@ pub fn policy(config: &Config, roles: &[Role], format: Format) -> Result<Value> 
 
 struct Collected {
     needs: Needs,
+    /// What is allowed under a condition.
+    conditional: Vec<Conditional>,
     format: Format,
+}
+
+/// An action on resources that is allowed if something has one of these values.
+#[derive(PartialEq)]
+struct Conditional {
+    action: &'static str,
+    resources: Vec<String>,
+    key: &'static str,
+    values: &'static [&'static str],
 }
 
 impl Collected {
@@ -210,66 +224,6 @@ impl Collected {
         }
     }
 
-    /// What is asked of Lightsail, whose actions are allowed on everything or nothing.
-    fn of_machines(&mut self, role: Role, config: &Config) {
-        const BACKUP: [&str; 4] = [
-            "lightsail:CreateInstanceSnapshot",
-            "lightsail:GetInstanceSnapshots",
-            // It looks for machines that outlived their drill.
-            "lightsail:GetInstances",
-            "lightsail:TagResource",
-        ];
-        let actions: &[&'static str] = match role {
-            Role::Backup => &BACKUP,
-            Role::Drill => &[
-                "lightsail:CreateInstancesFromSnapshot",
-                "lightsail:DeleteInstance",
-                "lightsail:GetInstanceSnapshots",
-                "lightsail:GetInstances",
-                "lightsail:PutInstancePublicPorts",
-                "lightsail:TagResource",
-            ],
-            Role::Prune => &[
-                "lightsail:DeleteInstanceSnapshot",
-                "lightsail:GetInstanceSnapshots",
-            ],
-            Role::Restore => &[
-                "lightsail:AttachStaticIp",
-                "lightsail:CreateInstancesFromSnapshot",
-                "lightsail:DetachStaticIp",
-                "lightsail:GetInstancePortStates",
-                "lightsail:PutInstancePublicPorts",
-            ],
-            Role::Posture => &[],
-        };
-        for source in config.source.values() {
-            let SourceKind::Lightsail(lightsail) = &source.kind else {
-                continue;
-            };
-            if role == Role::Restore && lightsail.snapshots.address.is_none() {
-                // It is restored by hand.
-                continue;
-            }
-            let mut all = actions.to_vec();
-            let makes = matches!(role, Role::Drill | Role::Restore);
-            let takes = matches!(role, Role::Backup | Role::Restore);
-            if role == Role::Restore {
-                // It takes points of what is live before and after.
-                all.extend(BACKUP);
-            }
-            if takes && lightsail.snapshots.address.is_some() {
-                all.push("lightsail:GetStaticIp");
-            }
-            let held = lightsail.snapshots.holds.iter();
-            let mut held = held.filter_map(|name| config.source.get(name));
-            if makes && held.any(|source| source.kind.host_by_ssh().is_some()) {
-                all.push("lightsail:GetInstanceAccessDetails");
-            }
-            all.into_iter()
-                .for_each(|action| self.add(action, "*".to_owned()));
-        }
-    }
-
     /// A role to assume, and a key to encrypt with.
     fn of_server(&mut self, server: &BucketServer, key: Option<&str>) {
         if let Some(role) = &server.role_arn {
@@ -315,7 +269,16 @@ impl Collected {
         let statements = shared.into_iter().map(|(actions, resources)| {
             json!({ "Effect": "Allow", "Action": actions, "Resource": resources })
         });
-        json!({ "Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>() })
+        let conditional = self.conditional.iter().map(|one| {
+            json!({
+                "Effect": "Allow",
+                "Action": one.action,
+                "Resource": one.resources,
+                "Condition": { "StringEquals": { one.key: one.values } },
+            })
+        });
+        let all = statements.chain(conditional).collect::<Vec<_>>();
+        json!({ "Version": "2012-10-17", "Statement": all })
     }
 }
 

@@ -19,6 +19,7 @@ writes it in two steps.
 import sys
 import threading
 
+import closed_ec2  # noqa: F401, it changes EC2
 from moto import server
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.responses import BaseResponse

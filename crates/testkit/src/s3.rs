@@ -105,11 +105,12 @@ impl MotoServer {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let port = address.port().to_string();
         let program = tool("venv/bin/python");
-        std::fs::write(
-            directory.path().join("closed_moto.py"),
-            include_str!("closed_moto.py"),
-        )
-        .unwrap();
+        for (name, text) in [
+            ("closed_moto.py", include_str!("closed_moto.py")),
+            ("closed_ec2.py", include_str!("closed_ec2.py")),
+        ] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
         let arguments = ["closed_moto.py", "-H", "127.0.0.1", "-p", &port];
         let server = Server::start(&program, &arguments, directory.path());
         wait_until_it_answers("moto_server", address, directory.path());
@@ -240,10 +241,19 @@ impl MotoServer {
         ));
     }
 
+    /// Asks EC2 in us-east-1, as long as credentials are not enforced. Returns its answer in XML.
+    pub fn ec2(&self, form: &str) -> String {
+        self.query(&format!("{form}&Version=2016-11-15"), EC2_SCOPE)
+    }
+
     fn iam(&self, form: &str) -> String {
+        self.query(form, IAM_SCOPE)
+    }
+
+    fn query(&self, form: &str, scope: &str) -> String {
         let headers = [
             ("content-type", "application/x-www-form-urlencoded"),
-            ("authorization", IAM_SCOPE),
+            ("authorization", scope),
         ];
         let answer = self.request("POST", "/", &headers, form.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -283,6 +293,10 @@ const S3_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/s3/a
 
 /// A credential scope that tells moto that a request is for IAM. moto checks nothing else in it.
 const IAM_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/iam/aws4_request, \
+                         SignedHeaders=host, Signature=0";
+
+/// The same for EC2.
+const EC2_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/ec2/aws4_request, \
                          SignedHeaders=host, Signature=0";
 
 /// An `s3s-fs`: buckets are directories, objects are files, and signatures are checked.

@@ -210,6 +210,29 @@ fn what_does_not_pass_makes_no_point_complete() {
 }
 
 #[test]
+fn snapshots_of_the_provider_itself_are_switched_on_where_they_are_asked_for() {
+    let server = lightsail();
+    let app = application(&server, "automatic = \"06:00\"");
+    let off = "automatic snapshots of web are off";
+    app.run(&["doctor"])
+        .says(&[off, "the next backup switches them on"]);
+    server.fail(Fault::Denied, Some("EnableAddOn"), Some(1));
+    let refused = app.ok(&["backup"]);
+    refused.says(&[off, "allow lightsail:EnableAddOn"]);
+    app.ok(&["backup"]).says(&[off, "they are switched on now"]);
+    app.ok(&["backup"]).never_says(&["automatic"]);
+    app.run(&["doctor"]).never_says(&["automatic"]);
+    app.edit("\"06:00\"", "\"07:00\"");
+    app.ok(&["backup"])
+        .says(&["are taken at 06:00 UTC, and not at 07:00"]);
+    let policy = app.json(&["policy", "--role", "backup"]).to_string();
+    assert!(policy.contains("lightsail:EnableAddOn"), "{policy}");
+    app.edit("\"07:00\"", "\"7:30\"");
+    app.exits(2, &["config", "check"])
+        .says(&["\"7:30\" is no full hour"]);
+}
+
+#[test]
 fn keys_that_are_wrong_are_told_with_what_to_do() {
     let server = lightsail();
     let mut app = application(&server, "");

@@ -36,6 +36,7 @@ mod drill_controls;
 mod drill_mariadb;
 mod drill_postgres;
 mod drill_verified;
+mod ec2;
 mod evidence_chain;
 mod evidence_race;
 mod evidence_sealed;

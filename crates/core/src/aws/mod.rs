@@ -4,6 +4,8 @@
 //! Every wait is bounded, that for a metadata service by seconds. Nothing here shows a key.
 
 mod chain;
+mod ec2;
+mod failed;
 mod lightsail;
 mod managed;
 mod metadata;
@@ -13,7 +15,9 @@ mod sts;
 mod web;
 
 pub use chain::{Chain, Role};
-pub use lightsail::{Failed, Lightsail};
+pub use ec2::{Ec2, Form, List, Listing};
+pub use failed::Failed;
+pub use lightsail::Lightsail;
 pub use managed::{Manager, managed};
 pub use sts::{Identity, identity};
 

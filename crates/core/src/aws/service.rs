@@ -2,6 +2,7 @@
 
 use super::{Variable, variable};
 use crate::http::{Answer, Limits, Method, Request, Url, Value, is_loopback, send_again};
+use crate::percent;
 use crate::secret::Secret;
 use jiff::Timestamp;
 use lifeboat_store::aws::{Call, CredentialError, Keys, host_of, signed};
@@ -69,6 +70,26 @@ impl<'a> Post<'a> {
             ],
             body: question.to_string().into_bytes(),
             keys: Some(keys),
+        }
+    }
+
+    /// A question as the services ask it that take a form and answer in XML.
+    pub(super) fn form(
+        code: &'static str,
+        region: &'a str,
+        form: &[(impl AsRef<str>, impl AsRef<str>)],
+        keys: Option<&'a Keys>,
+    ) -> Self {
+        let pairs = form
+            .iter()
+            .map(|(name, value)| format!("{}={}", name.as_ref(), percent::encode(value.as_ref())));
+        let kind = "application/x-www-form-urlencoded; charset=utf-8".to_owned();
+        Post {
+            code,
+            region,
+            headers: vec![("content-type", kind)],
+            body: pairs.collect::<Vec<_>>().join("&").into_bytes(),
+            keys,
         }
     }
 }

@@ -4,7 +4,6 @@
 use super::Role;
 use super::service::{Post, Service};
 use crate::http::Answer;
-use crate::percent;
 use jiff::Timestamp;
 use lifeboat_store::aws::{CredentialError, Keys, between};
 use std::time::Duration;
@@ -132,15 +131,5 @@ fn call(
     region: &str,
     keys: Option<&Keys>,
 ) -> Result<Answer, CredentialError> {
-    let pairs = form
-        .iter()
-        .map(|(name, value)| format!("{name}={}", percent::encode(value)));
-    let kind = "application/x-www-form-urlencoded; charset=utf-8".to_owned();
-    STS.post(Post {
-        code: "sts",
-        region,
-        headers: vec![("content-type", kind)],
-        body: pairs.collect::<Vec<_>>().join("&").into_bytes(),
-        keys,
-    })
+    STS.post(Post::form("sts", region, form, keys))
 }

@@ -24,8 +24,9 @@ pub struct SnapshotConfig {
     /// How long a machine may live that a drill makes.
     #[serde(default = "default_lifetime")]
     pub lifetime: Span,
-    /// The address that leads users to the machine: of Lightsail the name of a static IP address. A restore
-    /// lets it lead to the new machine, and snapshots are taken of the one that it leads to.
+    /// The address that leads users to the machine: of Lightsail the name of a static IP address, of
+    /// EC2 an Elastic IP address or its allocation id. A restore lets it lead to the new machine, and
+    /// snapshots are taken of the one that it leads to.
     #[serde(default)]
     pub address: Option<String>,
     /// Databases of the same plan that live on it. A drill compares them, as they come back with the
@@ -51,12 +52,10 @@ fn default_lifetime() -> Span {
     Span { seconds: 3600 }
 }
 
-/// An instance of Amazon Lightsail.
+/// An account of Amazon in a region.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct LightsailConfig {
-    /// Name of the instance.
-    pub instance: String,
-    /// Its region.
+pub struct AccountConfig {
+    /// The region.
     pub region: String,
     /// Access key id. Without keys, they are taken from where the AWS tools find them.
     #[serde(default)]
@@ -76,28 +75,9 @@ pub struct LightsailConfig {
     /// What the owner of the role wants to hear from those who may assume it.
     #[serde(default)]
     pub external_id: Option<String>,
-    /// Availability zone of the machines that drills make; `a` of the region when absent.
-    #[serde(default)]
-    pub zone: Option<String>,
-    /// Bundle of those machines; that of the instance when absent.
-    #[serde(default)]
-    pub bundle: Option<String>,
-    /// Networks that reach those machines, as `203.0.113.7/32`; without any, nobody does.
-    #[serde(default)]
-    pub reach_from: Vec<String>,
-    /// TCP ports that they reach.
-    #[serde(default = "default_ports")]
-    pub ports: Vec<u16>,
-    /// Its snapshots.
-    #[serde(flatten)]
-    pub snapshots: SnapshotConfig,
 }
 
-fn default_ports() -> Vec<u16> {
-    vec![22]
-}
-
-impl LightsailConfig {
+impl AccountConfig {
     /// Whose credentials are used, and where.
     pub fn server(&self) -> BucketServer {
         BucketServer {
@@ -123,6 +103,62 @@ impl LightsailConfig {
         let given = all.into_iter();
         given.filter_map(|(key, reference)| Some((key, reference.as_ref()?)))
     }
+}
+
+/// An instance of Amazon Lightsail.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LightsailConfig {
+    /// Name of the instance.
+    pub instance: String,
+    /// Whose it is, and where.
+    #[serde(flatten)]
+    pub account: AccountConfig,
+    /// Hour at which Lightsail is to take a snapshot of its own each day, as `06:00`, UTC: it keeps seven, and
+    /// nothing here counts on them.
+    #[serde(default)]
+    pub automatic: Option<String>,
+    /// Availability zone of the machines that drills make; `a` of the region when absent.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Bundle of those machines; that of the instance when absent.
+    #[serde(default)]
+    pub bundle: Option<String>,
+    /// Networks that reach those machines, as `203.0.113.7/32`; without any, nobody does.
+    #[serde(default)]
+    pub reach_from: Vec<String>,
+    /// TCP ports that they reach.
+    #[serde(default = "default_ports")]
+    pub ports: Vec<u16>,
+    /// Its snapshots.
+    #[serde(flatten)]
+    pub snapshots: SnapshotConfig,
+}
+
+fn default_ports() -> Vec<u16> {
+    vec![22]
+}
+
+/// An instance of Amazon EC2.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Ec2Config {
+    /// Id of the instance: `i-0123456789abcdef0`.
+    pub instance: String,
+    /// Whose it is, and where.
+    #[serde(flatten)]
+    pub account: AccountConfig,
+    /// Security group of the machines that drills make: it lets in whoever checks them, and nobody else.
+    /// Drills need it.
+    #[serde(default)]
+    pub security_group: Option<String>,
+    /// Subnet of those machines; that of the instance when absent.
+    #[serde(default)]
+    pub subnet: Option<String>,
+    /// Instance type of those machines; that of the instance when absent.
+    #[serde(default)]
+    pub instance_type: Option<String>,
+    /// Its snapshots.
+    #[serde(flatten)]
+    pub snapshots: SnapshotConfig,
 }
 
 /// Snapshots by commands: of a provider without a kind of its own, or of a file system.

@@ -116,7 +116,7 @@ pub use channel::{
 pub use checks::{Check, CheckConfig};
 pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
-pub use machine::{ExternalConfig, LightsailConfig, SnapshotConfig};
+pub use machine::{AccountConfig, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig};
 pub use notify::{EscalateConfig, NotifyConfig, Repeat, Topic};
 pub use object_lock::{ObjectLockConfig, ObjectLockMode};
 pub use ping::PingConfig;

@@ -1,6 +1,8 @@
 //! The tables `[source.NAME]`.
 
-use super::{BucketServer, ExternalConfig, LightsailConfig, SnapshotConfig, SshConfig, text};
+use super::{
+    BucketServer, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig, SshConfig, text,
+};
 use crate::error::{Code, Error, Result};
 use crate::http::is_loopback;
 use crate::kind::Kind;
@@ -52,6 +54,8 @@ pub enum SourceKind {
     Command(CommandConfig),
     /// An instance of Amazon Lightsail.
     Lightsail(LightsailConfig),
+    /// An instance of Amazon EC2.
+    Ec2(Ec2Config),
     /// A machine, of which commands take snapshots.
     External(ExternalConfig),
 }
@@ -68,6 +72,7 @@ impl SourceKind {
             SourceKind::Bucket(_) => Kind::Bucket,
             SourceKind::Command(_) => Kind::Command,
             SourceKind::Lightsail(_) => Kind::Lightsail,
+            SourceKind::Ec2(_) => Kind::Ec2,
             SourceKind::External(_) => Kind::External,
         }
     }
@@ -81,6 +86,7 @@ impl SourceKind {
     pub fn snapshots(&self) -> Option<&SnapshotConfig> {
         match self {
             SourceKind::Lightsail(lightsail) => Some(&lightsail.snapshots),
+            SourceKind::Ec2(ec2) => Some(&ec2.snapshots),
             SourceKind::External(external) => Some(&external.snapshots),
             SourceKind::Files(_)
             | SourceKind::Sqlite(_)
@@ -108,6 +114,7 @@ impl SourceKind {
             | SourceKind::Bucket(_)
             | SourceKind::Command(_)
             | SourceKind::Lightsail(_)
+            | SourceKind::Ec2(_)
             | SourceKind::External(_) => None,
         }
     }
@@ -144,9 +151,10 @@ impl SourceKind {
             SourceKind::Postgres(postgres) => postgres.server.least,
             SourceKind::Mariadb(server) | SourceKind::Mysql(server) => server.least,
             SourceKind::Bucket(bucket) => bucket.least.into(),
-            SourceKind::Command(_) | SourceKind::Lightsail(_) | SourceKind::External(_) => {
-                LeastRows::default()
-            }
+            SourceKind::Command(_)
+            | SourceKind::Lightsail(_)
+            | SourceKind::Ec2(_)
+            | SourceKind::External(_) => LeastRows::default(),
         }
     }
 
@@ -164,6 +172,7 @@ impl SourceKind {
             | SourceKind::Bucket(_)
             | SourceKind::Command(_)
             | SourceKind::Lightsail(_)
+            | SourceKind::Ec2(_)
             | SourceKind::External(_) => vec![],
         }
     }

@@ -135,6 +135,46 @@ impl Copies {
     }
 }
 
+/// A list of prices of machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineList {
+    /// What has it.
+    pub service: MachineService,
+    /// The region.
+    pub region: String,
+    /// The bundle or instance type of the machines that drills make, if the configuration names it.
+    pub size: Option<String>,
+}
+
+/// A service with machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineService {
+    /// Amazon Lightsail, with bundles.
+    Lightsail,
+    /// Amazon EC2, with instance types.
+    Ec2,
+}
+
+impl MachineList {
+    /// Its table of prices: `lightsail.us-east-1`.
+    pub fn table(&self) -> String {
+        let service = match self.service {
+            MachineService::Lightsail => "lightsail",
+            MachineService::Ec2 => "ec2",
+        };
+        format!("{service}.{}", self.region)
+    }
+
+    /// The table of that with the prices of machines, and the key that names one in the configuration.
+    pub fn sizes(&self) -> (String, &'static str) {
+        let (table, key) = match self.service {
+            MachineService::Lightsail => ("bundle_month", "bundle"),
+            MachineService::Ec2 => ("type_hour", "instance_type"),
+        };
+        (format!("{}.{table}", self.table()), key)
+    }
+}
+
 /// Snapshots of a machine.
 #[derive(Debug, Clone)]
 pub struct MachineFacts {
@@ -142,10 +182,8 @@ pub struct MachineFacts {
     pub source: Name,
     /// The plan.
     pub plan: Name,
-    /// The region of Lightsail; `None` for other providers.
-    pub lightsail: Option<String>,
-    /// The bundle of the machines that drills make, if the configuration names it.
-    pub bundle: Option<String>,
+    /// The list of prices that it is in; `None` for a provider without one.
+    pub list: Option<MachineList>,
     /// Points whose snapshots stay, the oldest first.
     pub held: Vec<Held>,
     /// The full size of the snapshot of each, where the provider tells it.

@@ -2,8 +2,8 @@
 //! of jobs, and what was noted of the buckets.
 
 use super::facts::{
-    Copies, Facts, MachineFacts, Pace, Place, ReadFacts, RunFacts, Runner, ServerKey, Sharing,
-    StoreFacts,
+    Copies, Facts, MachineFacts, MachineList, MachineService, Pace, Place, ReadFacts, RunFacts,
+    Runner, ServerKey, Sharing, StoreFacts,
 };
 use crate::amount;
 use crate::config::{Config, PlanConfig, PrunedBy, SourceKind, StoreConfig, StoreKind, When};
@@ -225,15 +225,23 @@ fn machine_facts(
                 .filter_map(|n| Some((n.point.clone(), n.external.bytes?)));
             let at_source = snapshots.keep_at_source.as_ref();
             let of_plan = copies.iter().filter(|copies| copies.plan == *plan);
-            let (lightsail, bundle) = match &config.kind {
-                SourceKind::Lightsail(of) => (Some(of.region.clone()), of.bundle.clone()),
-                _ => (None, None),
+            let list = match &config.kind {
+                SourceKind::Lightsail(of) => Some(MachineList {
+                    service: MachineService::Lightsail,
+                    region: of.account.region.clone(),
+                    size: of.bundle.clone(),
+                }),
+                SourceKind::Ec2(of) => Some(MachineList {
+                    service: MachineService::Ec2,
+                    region: of.account.region.clone(),
+                    size: of.instance_type.clone(),
+                }),
+                _ => None,
             };
             facts.push(MachineFacts {
                 source: source.clone(),
                 plan: plan.clone(),
-                lightsail,
-                bundle,
+                list,
                 bytes: sizes.collect(),
                 asked: plan_config
                     .stores

@@ -9,9 +9,6 @@ use super::projection::{Projection, project};
 use crate::amount::count;
 use crate::point::PointId;
 
-/// Hours of a month in the prices of Lightsail.
-const MONTH_HOURS: f64 = 744.0;
-
 /// A price, and the list that it is from.
 struct Listed {
     price: Money,
@@ -25,11 +22,11 @@ fn price_of_snapshots(machine: &MachineFacts, prices: &Prices) -> Option<Listed>
         let from = dated(&format!("machine.{}", machine.source), own.date);
         return Some(Listed { price, from });
     }
-    let region = machine.lightsail.as_ref()?;
-    let list = prices.lightsail.get(region)?;
+    let list = machine.list.as_ref()?;
+    let of = prices.of_machines(list)?;
     Some(Listed {
-        price: list.snapshot_gb_month,
-        from: dated(&format!("lightsail.{region}"), Some(list.date)),
+        price: of.snapshot_gb_month,
+        from: dated(&list.table(), Some(of.date)),
     })
 }
 
@@ -89,9 +86,9 @@ pub(super) fn snapshots(
     let unknown = Figure::of(Amount::UNKNOWN);
     let mut from = Vec::new();
     let mut notes = Vec::new();
-    match (&listed, &machine.lightsail) {
+    match (&listed, &machine.list) {
         (Some(listed), _) => from.push(listed.from.clone()),
-        (None, Some(region)) => notes.push(no_table(&format!("lightsail.{region}"))),
+        (None, Some(list)) => notes.push(no_table(&list.table())),
         (None, None) => notes.push(format!(
             "[machine.{}] in a table of prices says what its provider asks",
             machine.source
@@ -136,10 +133,9 @@ pub(super) fn machine_hours(facts: &Facts, read: &ReadFacts, prices: &Prices) ->
         let machine = facts.machines.iter().find(|machine| machine.source == *source)?;
         let own = prices.machine.get(source.as_str());
         let own = own.and_then(|own| Some((own.hour?, format!("machine.{source}"), own.date)));
-        let list = machine.lightsail.as_ref().zip(machine.bundle.as_ref()).and_then(|(region, bundle)| {
-            let list = prices.lightsail.get(region)?;
-            let hour = list.bundle_month.get(bundle)?.times(1.0 / MONTH_HOURS);
-            Some((hour, format!("lightsail.{region}"), Some(list.date)))
+        let list = machine.list.as_ref().and_then(|list| {
+            let of = prices.of_machines(list)?;
+            Some((of.hour?, list.table(), Some(of.date)))
         });
         let price = own.or(list);
         let figure = Figure {
@@ -149,10 +145,12 @@ pub(super) fn machine_hours(facts: &Facts, read: &ReadFacts, prices: &Prices) ->
         };
         let mut notes = vec!["an hour for each drill".to_owned()];
         if price.is_none() {
-            notes.push(match (&machine.lightsail, &machine.bundle) {
-                (Some(_), None) => "its bundle is that of the instance, which is asked for nothing here: `bundle` names one".to_owned(),
-                (Some(region), Some(bundle)) => format!("[lightsail.{region}.bundle_month] has no {bundle}"),
-                (None, _) => format!("[machine.{source}] in a table of prices says what an hour costs"),
+            notes.push(match &machine.list {
+                Some(list) => match (list.sizes(), &list.size) {
+                    ((_, key), None) => format!("its {key} is that of the instance, which is asked for nothing here: `{key}` names one"),
+                    ((table, _), Some(size)) => format!("[{table}] has no {size}"),
+                },
+                None => format!("[machine.{source}] in a table of prices says what an hour costs"),
             });
         }
         Some(Item {

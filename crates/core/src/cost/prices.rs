@@ -3,7 +3,7 @@
 //! One ships with the program. Another one is refused as a whole if anything in it is not understood, with
 //! its line and column: a price that was misread would be a wrong certainty.
 
-use super::facts::{Place, StoreFacts};
+use super::facts::{MachineList, MachineService, Place, StoreFacts};
 use super::money::Money;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -23,6 +23,8 @@ const VERSION: u32 = 1;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Age of a list from which it is said to be old, in days.
 const OLD_DAYS: i64 = 400;
+/// Hours of a month in the prices of Lightsail.
+const MONTH_HOURS: f64 = 744.0;
 /// Class of objects of a store that names none.
 const CLASS_DEFAULT: &str = "STANDARD";
 
@@ -41,7 +43,10 @@ pub struct Prices {
     pub(super) kms: BTreeMap<String, KmsPrices>,
     /// Instances of Lightsail, by region.
     #[serde(default)]
-    pub(super) lightsail: BTreeMap<String, LightsailPrices>,
+    lightsail: BTreeMap<String, LightsailPrices>,
+    /// Instances of EC2, by region.
+    #[serde(default)]
+    ec2: BTreeMap<String, Ec2Prices>,
     /// A runner that is paid by the minute.
     #[serde(default)]
     pub(super) runner: Option<RunnerPrices>,
@@ -95,12 +100,30 @@ pub(super) struct KmsPrices {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LightsailPrices {
-    pub date: Date,
-    pub source: String,
-    pub snapshot_gb_month: Money,
+struct LightsailPrices {
+    date: Date,
+    source: String,
+    snapshot_gb_month: Money,
     #[serde(default)]
-    pub bundle_month: BTreeMap<String, Money>,
+    bundle_month: BTreeMap<String, Money>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ec2Prices {
+    date: Date,
+    source: String,
+    snapshot_gb_month: Money,
+    #[serde(default)]
+    type_hour: BTreeMap<String, Money>,
+}
+
+/// What a list says of snapshots and of a machine.
+pub(super) struct MachineTariff {
+    pub(super) date: Date,
+    pub(super) snapshot_gb_month: Money,
+    /// An hour of a machine of the size that is named; `None` without one, or if it is not in the list.
+    pub(super) hour: Option<Money>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -307,8 +330,32 @@ impl Prices {
             .machine
             .iter()
             .map(|(name, of)| list(format!("machine.{name}"), of.date, of.source.as_ref()));
-        let all = s3.chain(kms).chain(lightsail).chain(runner);
+        let ec2 = self
+            .ec2
+            .iter()
+            .map(|(region, of)| list(format!("ec2.{region}"), Some(of.date), Some(&of.source)));
+        let all = s3.chain(kms).chain(lightsail).chain(ec2).chain(runner);
         all.chain(stores).chain(machines).collect()
+    }
+
+    /// Finds what a list says of machines; `None` if there is no such list.
+    pub(super) fn of_machines(&self, list: &MachineList) -> Option<MachineTariff> {
+        let size = list.size.as_ref();
+        match list.service {
+            MachineService::Lightsail => self.lightsail.get(&list.region).map(|of| {
+                let month = size.and_then(|size| of.bundle_month.get(size));
+                MachineTariff {
+                    date: of.date,
+                    snapshot_gb_month: of.snapshot_gb_month,
+                    hour: month.map(|month| month.times(1.0 / MONTH_HOURS)),
+                }
+            }),
+            MachineService::Ec2 => self.ec2.get(&list.region).map(|of| MachineTariff {
+                date: of.date,
+                snapshot_gb_month: of.snapshot_gb_month,
+                hour: size.and_then(|size| of.type_hour.get(size)).copied(),
+            }),
+        }
     }
 
     /// Finds the prices of a store, in its own table or in the list of its region.
@@ -411,7 +458,7 @@ mod tests {
         let now: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
         prices.check_dates(now).unwrap();
         let lists = prices.lists(now);
-        assert_eq!(lists.len(), 4, "{lists:?}");
+        assert_eq!(lists.len(), 5, "{lists:?}");
         for list in lists {
             assert!(
                 list.source.unwrap().starts_with("https://"),

@@ -1,5 +1,6 @@
 //! Tests of the judgement, on facts and prices as values.
 
+use super::facts::{MachineList, MachineService};
 use super::*;
 use crate::config::{KeepRules, Reach};
 use crate::name::Name;
@@ -114,13 +115,20 @@ fn facts(store: StoreFacts, copies: Copies) -> Facts {
     }
 }
 
+fn listed(service: MachineService, size: Option<&str>) -> Option<MachineList> {
+    Some(MachineList {
+        service,
+        region: "us-east-1".to_owned(),
+        size: size.map(str::to_owned),
+    })
+}
+
 fn machine(count: u64, bytes: u64, keep: KeepRules) -> MachineFacts {
     let held = held(count);
     MachineFacts {
         source: name("machine"),
         plan: name("daily"),
-        lightsail: Some("us-east-1".to_owned()),
-        bundle: None,
+        list: listed(MachineService::Lightsail, None),
         bytes: held.iter().map(|h| (h.point.clone(), bytes)).collect(),
         at_source: true,
         asked: true,
@@ -218,7 +226,7 @@ fn the_helpdesk_costs_what_its_operator_estimated() {
 fn every_figure_says_where_it_is_from_and_nothing_unknown_is_0() {
     let mut facts = facts(bucket(), copies("s3", 3, &[50 * MB], Some(daily(30))));
     facts.machines.push(MachineFacts {
-        lightsail: None,
+        list: None,
         ..machine(2, GIB, last(7))
     });
     let cost = cost(&facts);
@@ -432,7 +440,7 @@ fn what_goes_early_is_charged_for_the_shortest_time_of_its_class() {
 fn drills_cost_what_they_read_and_an_hour_of_their_machine() {
     let mut facts = facts(bucket(), copies("s3", 10, &[GIB], Some(daily(30))));
     facts.machines.push(MachineFacts {
-        bundle: Some("small_3_0".to_owned()),
+        list: listed(MachineService::Lightsail, Some("small_3_0")),
         ..machine(2, GIB, last(7))
     });
     facts.reads.push(ReadFacts {
@@ -446,10 +454,20 @@ fn drills_cost_what_they_read_and_an_hour_of_their_machine() {
     assert_eq!(steady(&found, ItemKind::Reading).to_string(), "up to 0.36");
     assert_eq!(steady(&found, ItemKind::MachineHours).to_string(), "0.06");
     // A bundle that is not named is that of the instance, which nobody asks.
-    facts.machines[0].bundle = None;
+    facts.machines[0].list = listed(MachineService::Lightsail, None);
     assert_eq!(
         steady(&cost(&facts), ItemKind::MachineHours),
         Amount::UNKNOWN
+    );
+    facts.machines[0].list = listed(MachineService::Ec2, Some("t3.small"));
+    let found = cost(&facts);
+    assert_eq!(steady(&found, ItemKind::MachineHours).to_string(), "0.08");
+    facts.machines[0].list = listed(MachineService::Ec2, Some("z9.odd"));
+    let found = cost(&facts);
+    let said = item(&found, ItemKind::MachineHours).notes.join("; ");
+    assert!(
+        said.contains("[ec2.us-east-1.type_hour] has no z9.odd"),
+        "{said}"
     );
     // A share of all points is more at steady state than now.
     facts.reads[0].percent = Some(50);

@@ -2,6 +2,7 @@
 //! names, before the last copy of that point goes.
 
 use super::Options;
+use crate::cancel;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::kept::Judged;
@@ -102,18 +103,34 @@ fn delete(
         .iter()
         .filter(|s| !known.contains(s.id.as_str()))
         .count();
+    let mut stuck: Vec<Error> = Vec::new();
     for named in named.iter().filter(|named| !named.stays) {
+        cancel::check()?;
         // The name as well: an id may be given again.
         let is_it = |s: &&Snapshot| s.id == named.external.id && s.name == named.external.name;
         let Some(snapshot) = there.iter().find(is_it) else {
             continue;
         };
         if !options.dry_run {
-            provider.delete(&snapshot.id)?;
+            // One that cannot be deleted does not keep the others.
+            if let Err(error) = provider.delete(&snapshot.id) {
+                stuck.push(error);
+                continue;
+            }
         }
         pruned.deleted.push(SnapshotPruned {
             point: named.point.clone(),
             name: snapshot.name.clone(),
+        });
+    }
+    if let Some(first) = stuck.first() {
+        let message = match stuck.len() - 1 {
+            0 => first.message.clone(),
+            others => format!("{}, nor can {others} more", first.message),
+        };
+        return Err(Error {
+            message,
+            ..first.clone()
         });
     }
     if options.dry_run || pruned.deleted.is_empty() {

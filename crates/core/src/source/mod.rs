@@ -244,6 +244,13 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
                 config.snapshots.clone(),
             ))
         }
+        SourceKind::Ec2(config) => {
+            let provider = Box::new(machine::Ec2Instance::new(config.clone()));
+            Box::new(machine::MachineSource::new(
+                provider,
+                config.snapshots.clone(),
+            ))
+        }
         SourceKind::External(config) => {
             let provider = Box::new(machine::Commands::new(config.clone()));
             Box::new(machine::MachineSource::new(
@@ -275,6 +282,7 @@ pub fn live_database(kind: &SourceKind) -> Option<Result<Database>> {
         | SourceKind::Bucket(_)
         | SourceKind::Command(_)
         | SourceKind::Lightsail(_)
+        | SourceKind::Ec2(_)
         | SourceKind::External(_) => return None,
     }
     match live(kind) {
@@ -295,6 +303,7 @@ pub fn descriptor(kind: Kind) -> &'static dyn Descriptor {
         Kind::Mysql => &mariadb::OfMariadb(mariadb::Flavor::Mysql),
         Kind::Command => &command::OfCommand,
         Kind::Lightsail => &machine::OfMachine(Kind::Lightsail),
+        Kind::Ec2 => &machine::OfMachine(Kind::Ec2),
         Kind::External => &machine::OfMachine(Kind::External),
     }
 }

@@ -72,7 +72,7 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "[source.db]\npath = \"/d\"",
         "4:9",
         "source.db has no kind",
-        "add kind = \"…\", one of files, sqlite, postgres, mariadb, mysql, bucket, command, lightsail, external",
+        "add kind = \"…\", one of files, sqlite, postgres, mariadb, mysql, bucket, command, lightsail, ec2, external",
     ),
     (
         "[source.db]\nkind = \"sqlite\"",

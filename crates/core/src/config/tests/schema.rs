@@ -96,6 +96,7 @@ fn the_schema_closes_every_table() {
             "bucket",
             "command",
             "lightsail",
+            "ec2",
             "external"
         ]
     );

@@ -144,7 +144,12 @@ fn of_source<'a>(
             None
         }
         SourceKind::Lightsail(lightsail) => {
-            let credentials = lightsail.credentials();
+            let credentials = lightsail.account.credentials();
+            credentials.for_each(|(key, one)| reaches(key, Some(one)));
+            None
+        }
+        SourceKind::Ec2(ec2) => {
+            let credentials = ec2.account.credentials();
             credentials.for_each(|(key, one)| reaches(key, Some(one)));
             None
         }

@@ -2,7 +2,9 @@
 
 use super::{Gravity, Issue};
 use crate::archive::KeyTemplate;
-use crate::config::{Check, Config, ExternalConfig, LightsailConfig, SnapshotConfig, SourceKind};
+use crate::config::{
+    Check, Config, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig, SourceKind,
+};
 use crate::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +49,7 @@ pub(super) fn external(subject: &str, external: &ExternalConfig, issues: &mut Ve
 pub(super) fn lightsail(subject: &str, lightsail: &LightsailConfig, issues: &mut Vec<Issue>) {
     for (key, text) in [
         ("instance", &lightsail.instance),
-        ("region", &lightsail.region),
+        ("region", &lightsail.account.region),
     ] {
         if text.is_empty() {
             issues.push(
@@ -69,11 +71,57 @@ pub(super) fn lightsail(subject: &str, lightsail: &LightsailConfig, issues: &mut
             ));
         }
     }
+    let is_hour = |text: &str| {
+        let hour = text.strip_suffix(":00").filter(|hour| hour.len() == 2);
+        hour.and_then(|hour| hour.parse::<u8>().ok())
+            .is_some_and(|hour| hour < 24)
+    };
+    if let Some(at) = lightsail.automatic.as_deref().filter(|at| !is_hour(at)) {
+        let issue = Issue::refused(subject, "automatic", format!("{at:?} is no full hour"));
+        issues.push(issue.hint("write it in UTC: automatic = \"06:00\""));
+    }
     if lightsail.ports.contains(&0) {
         issues
             .push(Issue::refused(subject, "ports", "0 is no port").hint("write ports = [22, 443]"));
     }
     snapshots(subject, &lightsail.snapshots, issues);
+}
+
+/// Reports ids that are none.
+pub(super) fn ec2(subject: &str, ec2: &Ec2Config, issues: &mut Vec<Issue>) {
+    if ec2.account.region.is_empty() {
+        issues.push(
+            Issue::refused(subject, "region", "it is empty")
+                .hint("write the region of the instance: region = \"eu-central-1\""),
+        );
+    }
+    let ids = [
+        ("instance", Some(&ec2.instance), "i-"),
+        ("security_group", ec2.security_group.as_ref(), "sg-"),
+        ("subnet", ec2.subnet.as_ref(), "subnet-"),
+    ];
+    for (key, id, prefix) in ids {
+        let Some(id) = id.filter(|id| !id.starts_with(prefix)) else {
+            continue;
+        };
+        let issue = Issue::refused(subject, key, format!("{id:?} is no id"));
+        issues.push(issue.hint(format!(
+            "write its id, and not its name: {key} = \"{prefix}…\""
+        )));
+    }
+    let address = ec2.snapshots.address.as_ref();
+    let is_one = |address: &str| {
+        address.starts_with("eipalloc-") || address.parse::<std::net::Ipv4Addr>().is_ok()
+    };
+    if let Some(address) = address.filter(|address| !is_one(address)) {
+        let issue = Issue::refused(
+            subject,
+            "address",
+            format!("{address:?} is no Elastic IP address"),
+        );
+        issues.push(issue.hint("write the address, or its allocation id: eipalloc-…"));
+    }
+    snapshots(subject, &ec2.snapshots, issues);
 }
 
 /// Reports what no snapshot can be.
@@ -136,24 +184,27 @@ pub(super) fn holds(config: &Config, issues: &mut Vec<Issue>) {
 
 /// Warns of drills over machines that cannot be made anew: each ends without a proof.
 pub(super) fn drilled(config: &Config, issues: &mut Vec<Issue>) {
-    let makes_none = |kind: &SourceKind| match kind {
-        SourceKind::External(external) => external.restore.is_empty(),
-        _ => false,
+    let lacks = |kind: &SourceKind| match kind {
+        SourceKind::External(external) if external.restore.is_empty() => {
+            Some(("has no command `restore`", "add restore and destroy to"))
+        }
+        SourceKind::Ec2(ec2) if ec2.security_group.is_none() => {
+            Some(("names no `security_group`", "add security_group to"))
+        }
+        _ => None,
     };
     for (name, drill) in &config.drill {
         let plans = drill.plans.iter().filter_map(|plan| config.plan.get(plan));
         let sources: BTreeSet<&Name> = plans.flat_map(|plan| &plan.sources).collect();
         for source in sources {
             let kind = config.source.get(source).map(|source| &source.kind);
-            if kind.is_some_and(makes_none) {
+            if let Some((lack, add)) = kind.and_then(lacks) {
                 let message = format!(
-                    "source {source:?} has no command `restore`: the drill cannot prove it, and is never verified"
+                    "source {source:?} {lack}: the drill cannot prove it, and is never verified"
                 );
                 let subject = format!("drill.{name}");
                 let issue = Issue::new(Gravity::Warning, subject, "plans", message);
-                issues.push(issue.hint(format!(
-                    "add restore and destroy to source {source:?}, or drill other plans"
-                )));
+                issues.push(issue.hint(format!("{add} source {source:?}, or drill other plans")));
             }
         }
     }
@@ -183,7 +234,7 @@ pub(super) fn on(
         let message = format!("`on` names {machine:?}, which is no machine of its plans");
         return refuse(
             message,
-            "name a source of kind \"lightsail\" or \"external\"",
+            "name a source of kind \"lightsail\", \"ec2\" or \"external\"",
         );
     };
     let is_by_ssh = |held: &Name| {

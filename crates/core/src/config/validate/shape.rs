@@ -32,8 +32,12 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
             }
             SourceKind::Bucket(bucket) => bucket_source(&subject, bucket, issues),
             SourceKind::Lightsail(lightsail) => {
-                buckets::credentials(&subject, &lightsail.server(), issues);
+                buckets::credentials(&subject, &lightsail.account.server(), issues);
                 machines::lightsail(&subject, lightsail, issues);
+            }
+            SourceKind::Ec2(ec2) => {
+                buckets::credentials(&subject, &ec2.account.server(), issues);
+                machines::ec2(&subject, ec2, issues);
             }
             SourceKind::External(external) => {
                 machines::external(&subject, external, issues);
@@ -662,10 +666,9 @@ fn checks(
         );
         let (fits, wanted) = match check {
             Check::File { .. } => (matches!(kind, SourceKind::Files(_)), "a files source"),
-            Check::Http { .. } | Check::Tcp { .. } | Check::Command { .. } => (
-                matches!(kind, SourceKind::Lightsail(_) | SourceKind::External(_)),
-                "a machine",
-            ),
+            Check::Http { .. } | Check::Tcp { .. } | Check::Command { .. } => {
+                (kind.snapshots().is_some(), "a machine")
+            }
             _ => (database, "a database"),
         };
         if !fits {

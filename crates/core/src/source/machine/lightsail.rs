@@ -3,7 +3,7 @@
 
 use super::quarantine::DRILL;
 use super::{Machine, Provider, Snapshot, State, Wanted};
-use crate::aws::{Failed, Lightsail};
+use crate::aws::Lightsail;
 use crate::config::LightsailConfig;
 use crate::credentials;
 use crate::error::{Code, Error, Result};
@@ -14,6 +14,9 @@ use std::sync::OnceLock;
 
 /// Lightsail counts in these.
 const GIB: u64 = 1 << 30;
+
+/// What Lightsail calls the snapshots that it takes by itself.
+const AUTOMATIC: &str = "AutoSnapshot";
 
 /// An instance.
 pub struct Instance {
@@ -35,9 +38,8 @@ impl Instance {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let server = self.config.server();
-        let credentials = credentials::of(&server, &Scrubber::default())?;
-        let client = Lightsail::new(&self.config.region, credentials);
+        let credentials = credentials::of(&self.config.account.server(), &Scrubber::default())?;
+        let client = Lightsail::new(self.region(), credentials);
         Ok(self.client.get_or_init(|| client))
     }
 
@@ -61,7 +63,7 @@ impl Instance {
     }
 
     fn region(&self) -> &str {
-        &self.config.region
+        &self.config.account.region
     }
 
     /// Attaches an address that is attached to nothing, and looks whether it is.
@@ -130,8 +132,7 @@ impl Provider for Instance {
         });
         let made = client.call("CreateInstanceSnapshot", &question);
         if let Err(failed) = made {
-            let unsure = failed.is_taken() || matches!(failed, Failed::Unknown(_));
-            let there = match unsure {
+            let there = match failed.is_unsure() {
                 true => self.named(client, name)?,
                 false => None,
             };
@@ -156,6 +157,45 @@ impl Provider for Instance {
                 account: None,
             }),
         }
+    }
+
+    fn automatic(&self, machine: &str) -> Result<Option<String>> {
+        let Some(wanted) = &self.config.automatic else {
+            return Ok(None);
+        };
+        let question = json!({ "instanceName": machine });
+        let said = self.client()?.call("GetInstance", &question);
+        let said = said.map_err(|failed| {
+            let doing = format!("the automatic snapshots of {machine} cannot be looked up");
+            failed.into_error(&doing, "lightsail:GetInstance")
+        })?;
+        let add_ons = said.pointer("/instance/addOns").and_then(Value::as_array);
+        let found = add_ons.into_iter().flatten().find(|add_on| {
+            text(add_on, "name") == Some(AUTOMATIC) && text(add_on, "status") == Some("Enabled")
+        });
+        let at = found.and_then(|found| text(found, "snapshotTimeOfDay"));
+        Ok(match at {
+            Some(at) if at == wanted => None,
+            Some(at) => Some(format!(
+                "automatic snapshots of {machine} are taken at {at} UTC, and not at {wanted}"
+            )),
+            None => Some(format!("automatic snapshots of {machine} are off")),
+        })
+    }
+
+    fn switch_on_automatic(&self, machine: &str) -> Result<()> {
+        let question = json!({
+            "resourceName": machine,
+            "addOnRequest": {
+                "addOnType": AUTOMATIC,
+                "autoSnapshotAddOnRequest": { "snapshotTimeOfDay": self.config.automatic },
+            },
+        });
+        let done = self.client()?.call("EnableAddOn", &question);
+        done.map(|_| ()).map_err(|failed| {
+            let doing = format!("automatic snapshots of {machine} cannot be switched on");
+            failed.into_error(&doing, "lightsail:EnableAddOn")
+        })
     }
 
     fn snapshots(&self) -> Result<Vec<Snapshot>> {
@@ -219,8 +259,7 @@ impl Provider for Instance {
             Ok(all.into_iter().find(|machine| machine.name == wanted.name))
         };
         if let Err(failed) = made {
-            let unsure = failed.is_taken() || matches!(failed, Failed::Unknown(_));
-            let there = if unsure { there()? } else { None };
+            let there = if failed.is_unsure() { there()? } else { None };
             let doing = format!("no machine can be made of snapshot {name}");
             return there
                 .ok_or_else(|| failed.into_error(&doing, "lightsail:CreateInstancesFromSnapshot"));

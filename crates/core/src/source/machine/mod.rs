@@ -5,6 +5,7 @@
 //! must be gone in its name, and is destroyed with the drill, or by a later run.
 
 mod descriptor;
+mod ec2;
 mod external;
 mod held;
 mod lightsail;
@@ -13,6 +14,7 @@ mod quarantine;
 mod replace;
 
 pub use descriptor::OfMachine;
+pub use ec2::Ec2Instance;
 pub use external::Commands;
 pub use held::{Held, held, login};
 pub use lightsail::Instance;
@@ -115,6 +117,17 @@ pub trait Provider: Send + Sync {
     /// earlier attempt of the same call made is returned; what somebody else made meanwhile is an error.
     fn create(&self, machine: &str, name: &str) -> Result<Snapshot>;
 
+    /// What is not as it is asked for of the snapshots that the provider takes of a machine by itself. `None` if
+    /// nothing is.
+    fn automatic(&self, _machine: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Lets the provider take them as it is asked for.
+    fn switch_on_automatic(&self, _machine: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// All snapshots of the machine.
     fn snapshots(&self) -> Result<Vec<Snapshot>>;
 
@@ -158,6 +171,7 @@ pub trait Provider: Send + Sync {
 pub fn provider(kind: &SourceKind) -> Option<Box<dyn Provider>> {
     match kind {
         SourceKind::Lightsail(config) => Some(Box::new(Instance::new(config.clone()))),
+        SourceKind::Ec2(config) => Some(Box::new(Ec2Instance::new(config.clone()))),
         SourceKind::External(config) => Some(Box::new(Commands::new(config.clone()))),
         SourceKind::Files(_)
         | SourceKind::Sqlite(_)
@@ -179,6 +193,23 @@ impl MachineSource {
     /// With this provider.
     pub fn new(provider: Box<dyn Provider>, config: SnapshotConfig) -> Self {
         MachineSource { provider, config }
+    }
+
+    /// Sees to the snapshots that the provider takes by itself. Returns what to tell.
+    fn automatic(&self, machine: &str) -> Option<String> {
+        let wrong = match self.provider.automatic(machine) {
+            Ok(wrong) => wrong?,
+            Err(error) => return Some(error.with_hint()),
+        };
+        // What says that it did is believed once it is seen.
+        let done = self.provider.switch_on_automatic(machine);
+        Some(match done.and_then(|()| self.provider.automatic(machine)) {
+            Ok(None) => format!("{wrong}: they are switched on now"),
+            Ok(Some(still)) => {
+                format!("{still}, although the provider says that they were switched on")
+            }
+            Err(error) => format!("{wrong}; {}", error.with_hint()),
+        })
     }
 
     /// Takes a snapshot, under another name where the plain one is taken by an earlier one.
@@ -229,6 +260,7 @@ impl Source for MachineSource {
             return Err(no_artifact(artifact));
         }
         let wanted = self.provider.machine()?;
+        let warnings = self.automatic(&wanted).into_iter().collect();
         let taken = self.take(&wanted, context)?;
         if let Some(other) = taken.machine.as_deref().filter(|other| *other != wanted) {
             let message = format!("snapshot {} is of {other}, and not of {wanted}", taken.name);
@@ -254,6 +286,7 @@ impl Source for MachineSource {
         Ok(Captured {
             consistency: Consistency::Snapshot,
             external: Some(external),
+            warnings,
             ..Captured::of_bytes()
         })
     }
@@ -271,6 +304,20 @@ impl Source for MachineSource {
             ),
             Err(error) => return vec![finding(Severity::Error, error.to_string(), error.hint)],
         }];
+        match self
+            .provider
+            .machine()
+            .and_then(|machine| self.provider.automatic(&machine))
+        {
+            Ok(None) => {}
+            Ok(Some(wrong)) => {
+                let hint = Some("the next backup switches them on".to_owned());
+                found.push(finding(Severity::Warning, wrong, hint));
+            }
+            // Where the machine is not to be found, the address says so.
+            Err(_) if self.config.address.is_some() => {}
+            Err(error) => found.push(finding(Severity::Error, error.to_string(), error.hint)),
+        }
         if let Some(address) = &self.config.address {
             let holder = self
                 .provider
@@ -350,5 +397,5 @@ pub fn look(provider: &dyn Provider, snapshot: &External) -> Result<Option<Snaps
 
 /// The kinds whose bytes are somewhere else.
 pub fn is_machine(kind: Kind) -> bool {
-    matches!(kind, Kind::Lightsail | Kind::External)
+    matches!(kind, Kind::Lightsail | Kind::Ec2 | Kind::External)
 }
