@@ -259,6 +259,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("ssh", "SshConfig", ""),
     ("kind = \"bucket\"", "SourceConfig", "bucket"),
     ("kind = \"lightsail\"", "SourceConfig", "lightsail"),
+    ("kind = \"ec2\"", "SourceConfig", "ec2"),
     ("kind = \"external\"", "SourceConfig", "external"),
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),

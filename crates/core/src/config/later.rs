@@ -24,7 +24,7 @@ pub(super) fn renamed(table: &str, key: &str) -> Option<&'static str> {
 /// name in the schema.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
-        ("SourceConfig", "ec2" | "machine") => {
+        ("SourceConfig", "machine") => {
             "use kind = \"external\" with commands that take snapshots of it, or remove this source"
         }
         ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {

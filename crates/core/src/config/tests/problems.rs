@@ -51,9 +51,9 @@ const KEYS_AND_KINDS_OF_SOURCES: &[Case] = &[
         "did you mean \"postgres\"?",
     ),
     (
-        "[source.db]\nkind = \"ec2\"\nvia = 3",
+        "[source.db]\nkind = \"machine\"\nvia = 3",
         "5:8",
-        "source.db: kind \"ec2\" is not available in this version",
+        "source.db: kind \"machine\" is not available in this version",
         "use kind = \"external\" with commands that take snapshots of it, or remove this source",
     ),
     (
@@ -424,7 +424,7 @@ name = "crm"
 kind = "postgres"
 url = "env:DATABASE_URL"
 [source.machine]
-kind = "ec2"
+kind = "machine"
 [store.disk]
 kind = "local"
 path = "/var/backups/lifeboat"
