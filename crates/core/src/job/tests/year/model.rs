@@ -67,6 +67,8 @@ pub(super) struct Model {
     last_check: BTreeMap<Name, (PointId, Timestamp)>,
     /// The last job of each host about a subject that ended.
     pub(super) ended: BTreeMap<(usize, JobKind, Name), Ending>,
+    /// The last drill of each host that was done: when it ended, and when it began by the clock of its host.
+    pub(super) proved: BTreeMap<(usize, Name), (Timestamp, Timestamp)>,
     /// What channels were told, and not yet that it is over.
     pub(super) open: BTreeMap<(usize, Name, String), Open>,
     pub(super) truths: BTreeMap<(usize, String), Truth>,
@@ -151,6 +153,7 @@ impl Model {
             // What was told and what failed is forgotten with it.
             self.open.retain(|(other, ..), _| other != host);
             self.ended.retain(|(other, ..), _| other != host);
+            self.proved.retain(|(other, _), _| other != host);
             self.truths.retain(|(other, _), _| other != host);
         }
     }
@@ -482,6 +485,10 @@ pub(super) fn ended(world: &World, host: usize, job: &Job, killed: bool) {
     let mut model = world.model.borrow_mut();
     if !killed && let Some(outcome) = job.outcome.filter(|outcome| !outcome.is_void()) {
         let key = (host, job.kind, job.subject.clone());
+        if job.kind == JobKind::Drill && outcome == JobOutcome::Done {
+            let proved = (now, job.started);
+            model.proved.insert((host, job.subject.clone()), proved);
+        }
         let ending = Ending {
             at: now,
             started: job.started,

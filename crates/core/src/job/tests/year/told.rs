@@ -496,10 +496,9 @@ fn proofs(world: &World, model: &Model, config: &Config, host: usize, so: &mut B
         });
         let last = verified.map(|record| record.finished).max();
         // Where no store takes the record, its host has it.
-        let here = model.ended.get(&(host, JobKind::Drill, name.clone()));
-        let here = here
-            .filter(|ending| ending.outcome == JobOutcome::Done && !is_ahead(ending.started, now));
-        let last = last.max(here.map(|ending| ending.at));
+        let here = model.proved.get(&(host, name.clone()));
+        let here = here.filter(|(_, started)| !is_ahead(*started, now));
+        let last = last.max(here.map(|(at, _)| *at));
         let limit = drill
             .max_age
             .map_or(0, |span| i64::try_from(span.seconds).unwrap_or(0));
