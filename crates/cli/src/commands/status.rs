@@ -43,8 +43,19 @@ fn word(good: bool, text: &str) -> String {
     }
 }
 
-/// A length of time in its largest whole unit, as a configuration has it.
+/// A length of time in its largest whole unit, as a configuration has it. One that nobody wrote is rounded: that
+/// of a plan without `max_age` depends on how long its runs take.
 fn whole(seconds: u64) -> String {
+    let unit = match seconds {
+        36_000.. => 3600,
+        600.. => 60,
+        _ => 1,
+    };
+    let is_written = seconds % 60 == 0;
+    let seconds = match is_written {
+        true => seconds,
+        false => (seconds + unit / 2) / unit * unit,
+    };
     Span { seconds }.to_string()
 }
 
@@ -356,4 +367,24 @@ fn show_gate(out: &Printer, gate: &Gate, now: Timestamp) {
         true => "open: each source was restored and compared recently enough",
         false => "closed: drill what is not verified, or too old",
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_nobody_wrote_is_rounded() {
+        for (seconds, shown) in [
+            (108_002, "30h"),
+            (90_000, "25h"),
+            (5_400, "90m"),
+            (5_429, "90m"),
+            (35_990, "10h"),
+            (45, "45s"),
+            (0, "0s"),
+        ] {
+            assert_eq!(whole(seconds), shown, "{seconds}");
+        }
+    }
 }

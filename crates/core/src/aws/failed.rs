@@ -2,7 +2,7 @@
 
 use super::service::Service;
 use crate::cancel::{self, Cancel};
-use crate::error::{Code, Error, Result, credential_hint};
+use crate::error::{Code, Error, Result};
 use crate::http::Answer;
 use lifeboat_store::aws::{CredentialError, Credentials, Keys};
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Regional {
                 self.service.name, self.region
             );
             let told = Error::new(Code::SourceFailed, message).cause(error.to_string());
-            Failed::Unknown(told.hint(credential_hint(&error)))
+            Failed::Unknown(told.hint("check the region, and that this host can reach it"))
         };
         let keys = self.credentials.keys(&Cancel::current().ending());
         let keys = keys.map_err(|error| Failed::Unknown(error.into()))?;
