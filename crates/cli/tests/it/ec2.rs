@@ -1,6 +1,6 @@
 //! Images of an instance of EC2, against a server that judges each call by the policy of who makes it.
 
-use crate::support::{App, HEAD, Output, at};
+use crate::support::{App, Output, at, with_machine};
 use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer};
 use serde_json::{Value, json};
 
@@ -64,14 +64,8 @@ impl Site {
             "Action=AssociateAddress&AllocationId={address}&InstanceId={instance}"
         ));
         let mut app = App::with("");
-        app.configure(&format!(
-            r#"{HEAD}
-[source.data]
-kind = "files"
-paths = ["{{root}}/data"]
-
-[source.machine]
-kind = "ec2"
+        let machine = format!(
+            r#"kind = "ec2"
 instance = "{instance}"
 region = "us-east-1"
 name = "{{app}}-backup-{{date}}"
@@ -79,23 +73,14 @@ security_group = "{closed}"
 keep_at_source = {{ last = 2 }}
 wait = "10s"
 access_key = "env:KEY"
-secret_key = "env:SECRET"
-
-[store.here]
-kind = "local"
-path = "{{root}}/store"
-
-[plan.daily]
-schedule = "0 6 * * *"
-sources = ["data", "machine"]
-stores = ["here"]
-keep = {{ last = 10 }}
-
-[drill.weekly]
+secret_key = "env:SECRET""#
+        );
+        let rest = format!(
+            r#"[drill.weekly]
 plans = ["daily"]
-checks = [{{ command = ["sh", "-c", "test -n \"$LIFEBOAT_ADDRESS_MACHINE\""] }}]
-"#
-        ));
+checks = [{{ command = ["sh", "-c", "test -n \"$LIFEBOAT_ADDRESS_MACHINE\""] }}]"#
+        );
+        app.configure(&with_machine(&machine, &rest));
         app.env("AWS_ENDPOINT_URL", server.endpoint());
         app.env("KEY", &server.access_key);
         app.env("SECRET", &server.secret_key);

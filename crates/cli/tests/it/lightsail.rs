@@ -1,6 +1,6 @@
 //! Snapshots of an instance of Lightsail, against a server that checks each call and fails on demand.
 
-use crate::support::{App, HEAD};
+use crate::support::{App, with_machine};
 use lifeboat_testkit::lightsail::{Fault, Lightsail};
 use std::collections::BTreeSet;
 
@@ -14,42 +14,27 @@ fn port() -> u16 {
 /// An application with files and an instance in one plan.
 fn application(server: &Lightsail, more: &str) -> App {
     let mut app = App::with("");
-    app.configure(&format!(
-        r#"{HEAD}
-[source.data]
-kind = "files"
-paths = ["{{root}}/data"]
-
-[source.machine]
-kind = "lightsail"
+    let machine = format!(
+        r#"kind = "lightsail"
 instance = "web"
 region = "{REGION}"
 name = "{{app}}-backup-{{date}}"
 wait = "5s"
 access_key = "env:KEY"
 secret_key = "env:SECRET"
-{more}
-
-[store.here]
-kind = "local"
-path = "{{root}}/store"
-
-[plan.daily]
-schedule = "0 6 * * *"
-sources = ["data", "machine"]
-stores = ["here"]
-keep = {{ last = 10 }}
-
-[drill.weekly]
+{more}"#
+    );
+    let rest = format!(
+        r#"[drill.weekly]
 plans = ["daily"]
 checks = [
   {{ command = ["sh", "-c", "case $LIFEBOAT_ADDRESS_MACHINE in 127.77.*) ;; *) exit 1;; esac"] }},
   {{ tcp = "machine", port = {port} }},
   {{ http = "http://{{machine}}:{port}/", contains = "Directory listing" }},
-]
-"#,
+]"#,
         port = port()
-    ));
+    );
+    app.configure(&with_machine(&machine, &rest));
     app.env("AWS_ENDPOINT_URL", server.endpoint());
     app.env("KEY", &server.access_key);
     app.env("SECRET", &server.secret_key);

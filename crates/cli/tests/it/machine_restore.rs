@@ -1,7 +1,7 @@
 //! A machine of Lightsail is restored: a new one is made, and the static address led to it. Machines are web
 //! servers of this host, and the static address one that leads to whoever has it.
 
-use crate::support::{App, HEAD, Output};
+use crate::support::{App, Output, with_machine};
 use lifeboat_testkit::lightsail::{Fault, Lightsail};
 use std::process::{Child, Command, Stdio};
 
@@ -68,38 +68,23 @@ impl Site {
         server.make_static_ip_at(REGION, "web-ip", &address, "web");
         let words = serve("new", "{address}");
         server.boot(&words.each_ref().map(String::as_str));
-        app.configure(&format!(
-            r#"{HEAD}
-[source.data]
-kind = "files"
-paths = ["{{root}}/data"]
-
-[source.machine]
-kind = "lightsail"
+        let machine = format!(
+            r#"kind = "lightsail"
 instance = "web"
 region = "{REGION}"
 address = "web-ip"
 wait = "5s"
 access_key = "env:KEY"
-secret_key = "env:SECRET"
-
-[store.here]
-kind = "local"
-path = "{{root}}/store"
-
-[plan.daily]
-schedule = "0 6 * * *"
-sources = ["data", "machine"]
-stores = ["here"]
-keep = {{ last = 10 }}
-
-[restore]
+secret_key = "env:SECRET""#
+        );
+        let rest = format!(
+            r#"[restore]
 checks = [
   {{ http = "http://{address}:{port}/", on = "machine", contains = "the new one", within = "5s" }},
   {{ http = "http://{address}:{port}/", contains = "the new one", within = "5s" }},
-]
-"#
-        ));
+]"#
+        );
+        app.configure(&with_machine(&machine, &rest));
         app.env("AWS_ENDPOINT_URL", server.endpoint());
         app.env("KEY", &server.access_key);
         app.env("SECRET", &server.secret_key);

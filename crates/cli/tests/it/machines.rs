@@ -1,6 +1,6 @@
 //! Machines, by the commands of a recipe: a btrfs subvolume on a loop device, and commands that lie.
 
-use crate::support::{App, HEAD, at, run};
+use crate::support::{App, at, run, with_machine};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -87,14 +87,8 @@ fn recipes_are_sound_and_documented() {
 /// An application with files and a machine, in one plan and one drill.
 fn application(program: &Path, machine: &Path, check: &str) -> App {
     let app = App::with("");
-    app.configure(&format!(
-        r#"{HEAD}
-[source.data]
-kind = "files"
-paths = ["{{root}}/data"]
-
-[source.machine]
-kind = "external"
+    let machine = format!(
+        r#"kind = "external"
 machine = "{machine}"
 create = ["{program}"]
 list = ["{program}"]
@@ -104,25 +98,16 @@ machines = ["{program}"]
 destroy = ["{program}"]
 name = "{{app}}-backup-{{date}}"
 keep_at_source = {{ last = 2 }}
-wait = "3s"
-
-[store.here]
-kind = "local"
-path = "{{root}}/store"
-
-[plan.daily]
-schedule = "0 6 * * *"
-sources = ["data", "machine"]
-stores = ["here"]
-keep = {{ last = 10 }}
-
-[drill.weekly]
-plans = ["daily"]
-checks = [{{ command = ["sh", "-c", "{check}"] }}]
-"#,
+wait = "3s""#,
         machine = machine.display(),
         program = program.display()
-    ));
+    );
+    let rest = format!(
+        r#"[drill.weekly]
+plans = ["daily"]
+checks = [{{ command = ["sh", "-c", "{check}"] }}]"#
+    );
+    app.configure(&with_machine(&machine, &rest));
     app.write("data/file", b"worth keeping");
     app
 }

@@ -26,6 +26,33 @@ environment = "test"
 state = "{root}/state"
 "#;
 
+/// The configuration of an application with files and a machine in one plan: the keys of the machine, and what
+/// stands behind the plan.
+pub fn with_machine(machine: &str, rest: &str) -> String {
+    format!(
+        r#"{HEAD}
+[source.data]
+kind = "files"
+paths = ["{{root}}/data"]
+
+[source.machine]
+{machine}
+
+[store.here]
+kind = "local"
+path = "{{root}}/store"
+
+[plan.daily]
+schedule = "0 6 * * *"
+sources = ["data", "machine"]
+stores = ["here"]
+keep = {{ last = 10 }}
+
+{rest}
+"#
+    )
+}
+
 /// A files source and a SQLite source, one local store, one plan, one drill.
 pub const BASIC: &str = r#"
 [source.files]
