@@ -219,7 +219,7 @@ fn without_the_catalog_a_tail_is_missed_by_the_details_that_the_state_keeps() {
 
 #[test]
 fn a_record_that_no_store_took_outlives_the_catalog() {
-    let app = application();
+    let app = App::basic();
     app.backup();
     // The store takes no evidence, and gives back its points.
     let place = app.path("store/lifeboat/evidence");

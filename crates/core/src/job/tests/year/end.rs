@@ -79,7 +79,7 @@ fn alarms(process: &Process, so: &dyn Fn(&str) -> bool) -> Option<String> {
 
 /// Every chain of evidence verifies.
 fn chains(process: &Process, model: &Model) -> Option<String> {
-    // A record that no store took yet is in the catalog alone, and lost with it.
+    // A record that no store took yet is in the state directory alone, and lost with it.
     let lost = |problem: &String| problem.contains("in no store, and this host made it");
     match evidence::verify(&process.context) {
         Ok(report) if report.outcome() == ChainOutcome::Intact => None,
