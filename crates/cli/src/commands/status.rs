@@ -51,7 +51,7 @@ fn whole(seconds: u64) -> String {
         600.. => 60,
         _ => 1,
     };
-    let is_written = seconds % 60 == 0;
+    let is_written = seconds.is_multiple_of(60);
     let seconds = match is_written {
         true => seconds,
         false => (seconds + unit / 2) / unit * unit,
