@@ -75,12 +75,10 @@ wait = "10s"
 access_key = "env:KEY"
 secret_key = "env:SECRET""#
         );
-        let rest = format!(
-            r#"[drill.weekly]
+        let rest = r#"[drill.weekly]
 plans = ["daily"]
-checks = [{{ command = ["sh", "-c", "test -n \"$LIFEBOAT_ADDRESS_MACHINE\""] }}]"#
-        );
-        app.configure(&with_machine(&machine, &rest));
+checks = [{ command = ["sh", "-c", "test -n \"$LIFEBOAT_ADDRESS_MACHINE\""] }]"#;
+        app.configure(&with_machine(&machine, rest));
         app.env("AWS_ENDPOINT_URL", server.endpoint());
         app.env("KEY", &server.access_key);
         app.env("SECRET", &server.secret_key);
