@@ -43,19 +43,16 @@ fn word(good: bool, text: &str) -> String {
     }
 }
 
-/// A length of time in its largest whole unit, as a configuration has it. One that nobody wrote is rounded: that
-/// of a plan without `max_age` depends on how long its runs take.
+/// A length of time in its largest whole unit, as a configuration has it. One that nobody wrote, such as the limit
+/// of a plan without `rpo`, is rounded.
 fn whole(seconds: u64) -> String {
     let unit = match seconds {
+        _ if seconds.is_multiple_of(60) => 1,
         36_000.. => 3600,
         600.. => 60,
         _ => 1,
     };
-    let is_written = seconds.is_multiple_of(60);
-    let seconds = match is_written {
-        true => seconds,
-        false => (seconds + unit / 2) / unit * unit,
-    };
+    let seconds = (seconds + unit / 2) / unit * unit;
     Span { seconds }.to_string()
 }
 

@@ -1,20 +1,9 @@
 //! Images of an instance of EC2, against a server that judges each call by the policy of who makes it.
 
+use crate::machine_restore::LIVE;
 use crate::support::{App, Output, at, with_machine};
 use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer};
 use serde_json::{Value, json};
-
-const LIVE: [&str; 9] = [
-    "restore",
-    "latest",
-    "--source",
-    "machine",
-    "--live",
-    "--confirm",
-    "crm/test",
-    "--reason",
-    "it burnt",
-];
 
 /// An instance with an address that leads to it, and an application that protects it.
 struct Site {

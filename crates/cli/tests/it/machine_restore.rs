@@ -6,7 +6,7 @@ use lifeboat_testkit::lightsail::{Fault, Lightsail};
 use std::process::{Child, Command, Stdio};
 
 const REGION: &str = "us-east-1";
-const LIVE: [&str; 9] = [
+pub const LIVE: [&str; 9] = [
     "restore",
     "latest",
     "--source",

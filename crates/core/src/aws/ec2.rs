@@ -1,6 +1,6 @@
 //! Calls of Amazon EC2. Source: its API reference, version 2016-11-15.
 
-use super::failed::{Failed, Regional};
+use super::regional::{Failed, Regional};
 use super::service::{Post, Service};
 use crate::error::Result;
 use lifeboat_store::aws::Credentials;
@@ -129,7 +129,11 @@ impl Ec2 {
         let form = form.clone().with("Action", action).with("Version", VERSION);
         self.at.call(
             action,
-            |keys| EC2.post(Post::form("ec2", &self.at.region, &form.0, Some(keys))),
+            |keys| {
+                self.at
+                    .service
+                    .post(Post::form("ec2", &self.at.region, &form.0, Some(keys)))
+            },
             |answer| {
                 let text = String::from_utf8_lossy(&answer.body);
                 match answer.status {
@@ -150,20 +154,13 @@ impl Ec2 {
     /// All that the pages of a list hold.
     pub fn all<T: Listing>(&self, action: &str, form: &Form) -> Result<Vec<T::Item>, Failed> {
         let form = form.clone().with("MaxResults", PAGE);
-        let (mut all, mut token) = (Vec::new(), None::<String>);
-        loop {
-            let asked = match &token {
+        self.at.all(action, |token| {
+            let form = match token {
                 Some(token) => form.clone().with("NextToken", token),
                 None => form.clone(),
             };
-            let (items, next) = self.call::<T>(action, &asked)?.page();
-            all.extend(items);
-            match next.filter(|next| !next.is_empty()) {
-                Some(next) if token.as_ref() != Some(&next) => token = Some(next),
-                Some(_) => return Err(self.at.odd(action, "its pages go round in a circle")),
-                None => return Ok(all),
-            }
-        }
+            Ok(self.call::<T>(action, &form)?.page())
+        })
     }
 }
 

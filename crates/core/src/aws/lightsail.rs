@@ -1,6 +1,6 @@
 //! Calls of Amazon Lightsail. Source: its API reference, version 2016-11-28.
 
-use super::failed::{Failed, Regional};
+use super::regional::{Failed, Regional};
 use super::service::{Post, Service, refusal};
 use crate::error::Result;
 use lifeboat_store::aws::Credentials;
@@ -62,24 +62,17 @@ impl Lightsail {
 
     /// All that the pages of a list hold.
     pub fn all(&self, operation: &str, list: &str) -> Result<Vec<Value>, Failed> {
-        let (mut all, mut page) = (Vec::new(), None::<String>);
-        loop {
-            let question = match &page {
+        self.at.all(operation, |token| {
+            let question = match token {
                 Some(token) => json!({ "pageToken": token }),
                 None => json!({}),
             };
             let mut answer = self.call(operation, &question)?;
-            match answer.get_mut(list).map(Value::take) {
-                Some(Value::Array(items)) => all.extend(items),
-                _ => return Err(self.at.odd(operation, "it names no list")),
-            }
+            let Some(Value::Array(items)) = answer.get_mut(list).map(Value::take) else {
+                return Err(self.at.odd(operation, "it names no list"));
+            };
             let next = answer.get("nextPageToken").and_then(Value::as_str);
-            let next = next.filter(|token| !token.is_empty()).map(str::to_owned);
-            match next {
-                Some(next) if page.as_ref() != Some(&next) => page = Some(next),
-                Some(_) => return Err(self.at.odd(operation, "its pages go round in a circle")),
-                None => return Ok(all),
-            }
-        }
+            Ok((items, next.map(str::to_owned)))
+        })
     }
 }

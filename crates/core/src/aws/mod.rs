@@ -5,20 +5,20 @@
 
 mod chain;
 mod ec2;
-mod failed;
 mod lightsail;
 mod managed;
 mod metadata;
 mod profile;
+mod regional;
 mod service;
 mod sts;
 mod web;
 
 pub use chain::{Chain, Role};
 pub use ec2::{Ec2, Form, List, Listing};
-pub use failed::Failed;
 pub use lightsail::Lightsail;
 pub use managed::{Manager, managed};
+pub use regional::Failed;
 pub use sts::{Identity, identity};
 
 /// Asks for a variable of the environment.

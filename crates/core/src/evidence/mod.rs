@@ -84,7 +84,10 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     let mut missing = entry.missing;
     let kept = [
         detail::keep(context, &plain),
-        unsent::keep(&context.state, &new.stored),
+        match home {
+            Some(_) => Ok(()),
+            None => unsent::keep(&context.state, &new.stored),
+        },
         context.state.catalog.note_record(&new.stored),
     ];
     for error in kept.into_iter().filter_map(Result::err) {

@@ -9,8 +9,8 @@ const CREATE_ACTION: &str = "ec2:CreateAction";
 /// What a role does with a machine.
 struct Does {
     role: Role,
-    /// It makes a machine and compares what that holds over SSH, with host keys that it asks for.
-    asks_host_keys: bool,
+    /// A database that lives on it is reached over SSH.
+    holds_by_ssh: bool,
 }
 
 impl Does {
@@ -22,6 +22,11 @@ impl Does {
     /// It takes snapshots: a restore takes points of what is live before and after.
     fn takes(&self) -> bool {
         matches!(self.role, Role::Backup | Role::Restore)
+    }
+
+    /// It compares what a machine holds that it makes, with host keys that it asks for.
+    fn asks_host_keys(&self) -> bool {
+        self.makes() && self.holds_by_ssh
     }
 }
 
@@ -35,11 +40,10 @@ impl Collected {
                 // Without an address it is restored by hand.
                 continue;
             }
-            let mut does = Does {
+            let does = Does {
                 role,
-                asks_host_keys: false,
+                holds_by_ssh: holds_by_ssh(snapshots, config),
             };
-            does.asks_host_keys = does.makes() && holds_by_ssh(snapshots, config);
             match &source.kind {
                 SourceKind::Lightsail(lightsail) => self.of_lightsail(&does, lightsail),
                 SourceKind::Ec2(ec2) => self.of_ec2(&does, ec2),
@@ -75,7 +79,7 @@ impl Collected {
                 "lightsail:TagResource",
             ]);
         }
-        if does.asks_host_keys {
+        if does.asks_host_keys() {
             all.push("lightsail:GetInstanceAccessDetails");
         }
         match does.role {
@@ -125,7 +129,7 @@ impl Collected {
             let made = vec![instances.clone()];
             self.only("ec2:CreateTags", made, CREATE_ACTION, &["RunInstances"]);
         }
-        if does.asks_host_keys {
+        if does.asks_host_keys() {
             self.add("ec2:GetConsoleOutput", instances.clone());
         }
         match does.role {
@@ -145,9 +149,12 @@ impl Collected {
                 for what in ["elastic-ip/*", "instance/*", "network-interface/*"] {
                     self.add("ec2:AssociateAddress", of_account(what));
                 }
-                for what in ["instance/*", "security-group/*"] {
-                    self.add("ec2:ModifyInstanceAttribute", of_account(what));
-                }
+                self.add(
+                    "ec2:ModifyInstanceAttribute",
+                    of_account("security-group/*"),
+                );
+                let made = vec![instances];
+                self.only("ec2:ModifyInstanceAttribute", made, OWN, &["restored"]);
             }
             Role::Backup | Role::Posture => {}
         }

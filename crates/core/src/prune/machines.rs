@@ -123,29 +123,26 @@ fn delete(
             name: snapshot.name.clone(),
         });
     }
-    if let Some(first) = stuck.first() {
-        let message = match stuck.len() - 1 {
-            0 => first.message.clone(),
-            others => format!("{}, nor can {others} more", first.message),
-        };
-        return Err(Error {
-            message,
-            ..first.clone()
-        });
-    }
-    if options.dry_run || pruned.deleted.is_empty() {
-        return Ok(());
-    }
-    // What says that it did may not have.
-    let left = provider.snapshots()?;
-    let gone = |name: &str| !left.iter().any(|snapshot| snapshot.name == name);
-    match pruned.deleted.iter().find(|deleted| !gone(&deleted.name)) {
-        None => Ok(()),
-        Some(deleted) => {
+    if !options.dry_run && !pruned.deleted.is_empty() {
+        // What says that it did may not have.
+        let left = provider.snapshots()?;
+        let is_left = |name: &str| left.iter().any(|snapshot| snapshot.name == name);
+        if let Some(deleted) = pruned.deleted.iter().find(|one| is_left(&one.name)) {
             let message = format!("snapshot {} was deleted, and is still there", deleted.name);
-            Err(Error::new(Code::SourceFailed, message)
-                .hint("it may take a while: the next prune looks again"))
+            stuck.push(
+                Error::new(Code::SourceFailed, message)
+                    .hint("it may take a while: the next prune looks again"),
+            );
         }
+    }
+    let others = stuck.len().saturating_sub(1);
+    match (stuck.into_iter().next(), others) {
+        (None, _) => Ok(()),
+        (Some(error), 0) => Err(error),
+        (Some(error), others) => Err(Error {
+            message: format!("{} (and {others} more)", error.message),
+            ..error
+        }),
     }
 }
 

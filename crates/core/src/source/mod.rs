@@ -26,7 +26,7 @@ pub use incoming::{Incoming, OpenArtifact};
 pub use placed::{Arrived, Limit, Live, Placed, Target};
 pub use throwaway::ScratchServers;
 
-use crate::config::{BucketConfig, SourceKind};
+use crate::config::{BucketConfig, SnapshotConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::fingerprint::Proof;
@@ -224,6 +224,9 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
     if let Some(source) = simulated::at(kind) {
         return Ok(source);
     }
+    let machine = |provider, snapshots: &SnapshotConfig| {
+        Box::new(machine::MachineSource::new(provider, snapshots.clone()))
+    };
     Ok(match kind {
         SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
         SourceKind::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())?),
@@ -237,27 +240,18 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         }
         SourceKind::Bucket(config) => Box::new(bucket::BucketSource::new(config.clone())?),
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
-        SourceKind::Lightsail(config) => {
-            let provider = Box::new(machine::Instance::new(config.clone()));
-            Box::new(machine::MachineSource::new(
-                provider,
-                config.snapshots.clone(),
-            ))
-        }
-        SourceKind::Ec2(config) => {
-            let provider = Box::new(machine::Ec2Instance::new(config.clone()));
-            Box::new(machine::MachineSource::new(
-                provider,
-                config.snapshots.clone(),
-            ))
-        }
-        SourceKind::External(config) => {
-            let provider = Box::new(machine::Commands::new(config.clone()));
-            Box::new(machine::MachineSource::new(
-                provider,
-                config.snapshots.clone(),
-            ))
-        }
+        SourceKind::Lightsail(config) => machine(
+            Box::new(machine::Instance::new(config.clone())),
+            &config.snapshots,
+        ),
+        SourceKind::Ec2(config) => machine(
+            Box::new(machine::Ec2Instance::new(config.clone())),
+            &config.snapshots,
+        ),
+        SourceKind::External(config) => machine(
+            Box::new(machine::Commands::new(config.clone())),
+            &config.snapshots,
+        ),
     })
 }
 

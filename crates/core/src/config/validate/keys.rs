@@ -2,7 +2,10 @@
 
 use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
-use crate::config::{Config, PingConfig, PostgresConfig, SourceKind, SshConfig, StoreKind};
+use crate::config::{
+    Config, Ec2Config, LightsailConfig, PingConfig, PostgresConfig, SourceKind, SshConfig,
+    StoreKind,
+};
 use crate::name::Name;
 use crate::ownership;
 use crate::resolve::resolve;
@@ -143,13 +146,9 @@ fn of_source<'a>(
             credentials.for_each(|(key, one)| reaches(key, Some(one)));
             None
         }
-        SourceKind::Lightsail(lightsail) => {
-            let credentials = lightsail.account.credentials();
-            credentials.for_each(|(key, one)| reaches(key, Some(one)));
-            None
-        }
-        SourceKind::Ec2(ec2) => {
-            let credentials = ec2.account.credentials();
+        SourceKind::Lightsail(LightsailConfig { account, .. })
+        | SourceKind::Ec2(Ec2Config { account, .. }) => {
+            let credentials = account.credentials();
             credentials.for_each(|(key, one)| reaches(key, Some(one)));
             None
         }

@@ -1,16 +1,14 @@
 //! Instances of Amazon Lightsail. A name there is unique in its region; what is to be made is looked for
 //! under its name before it counts as not made.
 
+use super::amazon::{self, Client};
 use super::quarantine::DRILL;
 use super::{Machine, Provider, Snapshot, State, Wanted};
 use crate::aws::Lightsail;
 use crate::config::LightsailConfig;
-use crate::credentials;
 use crate::error::{Code, Error, Result};
-use crate::secret::Scrubber;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::sync::OnceLock;
 
 /// Lightsail counts in these.
 const GIB: u64 = 1 << 30;
@@ -21,8 +19,7 @@ const AUTOMATIC: &str = "AutoSnapshot";
 /// An instance.
 pub struct Instance {
     config: LightsailConfig,
-    /// Made at the first call, so that credentials are found once.
-    client: OnceLock<Lightsail>,
+    client: Client<Lightsail>,
 }
 
 impl Instance {
@@ -30,17 +27,12 @@ impl Instance {
     pub fn new(config: LightsailConfig) -> Self {
         Instance {
             config,
-            client: OnceLock::new(),
+            client: Client::new(),
         }
     }
 
     fn client(&self) -> Result<&Lightsail> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let credentials = credentials::of(&self.config.account.server(), &Scrubber::default())?;
-        let client = Lightsail::new(self.region(), credentials);
-        Ok(self.client.get_or_init(|| client))
+        self.client.of(&self.config.account, Lightsail::new)
     }
 
     /// All snapshots in the region, of whatever.
@@ -76,9 +68,7 @@ impl Instance {
         let doing = format!("address {address} cannot be led to {to}");
         Err(match attached {
             Err(failed) => failed.into_error(&doing, "lightsail:AttachStaticIp"),
-            Ok(_) => Error::new(Code::SourceFailed, doing)
-                .cause("Lightsail says that it did, and does not show it")
-                .hint("look at it with the provider's own tools, and try again"),
+            Ok(_) => amazon::not_shown(&doing, "Lightsail"),
         })
     }
 
@@ -102,23 +92,11 @@ impl Provider for Instance {
     }
 
     fn machine(&self) -> Result<String> {
-        let Some(address) = &self.config.snapshots.address else {
-            return Ok(self.config.instance.clone());
-        };
-        match self.holder(address)? {
-            Some(holder) if self.is_own(&holder) => Ok(holder),
-            Some(other) => {
-                let instance = &self.config.instance;
-                let message = format!(
-                    "address {address} leads to {other}, which is neither {instance} nor restored from it"
-                );
-                Err(Error::new(Code::SourceMissing, message)
-                    .hint("correct `instance` or `address`, so that they are of one machine"))
-            }
-            None => {
-                let message = format!("address {address} leads to no machine");
-                Err(Error::new(Code::SourceMissing, message)
-                    .hint("aws lightsail attach-static-ip lets it lead to one"))
+        match &self.config.snapshots.address {
+            None => Ok(self.config.instance.clone()),
+            Some(address) => {
+                let attach = "aws lightsail attach-static-ip";
+                amazon::at(self, address, |holder| Ok(self.is_own(holder)), attach)
             }
         }
     }
@@ -146,16 +124,7 @@ impl Provider for Instance {
         // What says that it did is believed once it is seen.
         match self.named(client, name)? {
             Some(one) => snapshot(&one, self.region()),
-            None => Ok(Snapshot {
-                id: String::new(),
-                name: name.to_owned(),
-                state: State::Pending,
-                bytes: None,
-                created: None,
-                machine: None,
-                region: None,
-                account: None,
-            }),
+            None => Ok(Snapshot::unseen(String::new(), name)),
         }
     }
 

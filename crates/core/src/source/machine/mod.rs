@@ -4,6 +4,7 @@
 //! machine. A machine that a drill makes is noted durably before it is made, carries the time at which it
 //! must be gone in its name, and is destroyed with the drill, or by a later run.
 
+mod amazon;
 mod descriptor;
 mod ec2;
 mod external;
@@ -236,6 +237,22 @@ impl MachineSource {
     }
 }
 
+impl Snapshot {
+    /// One that was begun, and is not to be seen yet. Its id may not be known.
+    fn unseen(id: String, name: &str) -> Self {
+        Snapshot {
+            id,
+            name: name.to_owned(),
+            state: State::Pending,
+            bytes: None,
+            created: None,
+            machine: None,
+            region: None,
+            account: None,
+        }
+    }
+}
+
 impl Source for MachineSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
@@ -304,26 +321,23 @@ impl Source for MachineSource {
             ),
             Err(error) => return vec![finding(Severity::Error, error.to_string(), error.hint)],
         }];
-        match self
-            .provider
-            .machine()
-            .and_then(|machine| self.provider.automatic(&machine))
-        {
+        let machine = match self.provider.machine() {
+            Ok(machine) => machine,
+            Err(error) => {
+                found.push(finding(Severity::Error, error.to_string(), error.hint));
+                return found;
+            }
+        };
+        match self.provider.automatic(&machine) {
             Ok(None) => {}
             Ok(Some(wrong)) => {
                 let hint = Some("the next backup switches them on".to_owned());
                 found.push(finding(Severity::Warning, wrong, hint));
             }
-            // Where the machine is not to be found, the address says so.
-            Err(_) if self.config.address.is_some() => {}
             Err(error) => found.push(finding(Severity::Error, error.to_string(), error.hint)),
         }
         if let Some(address) = &self.config.address {
-            let holder = self
-                .provider
-                .machine()
-                .and_then(|_| self.provider.holder(address));
-            found.push(match holder {
+            found.push(match self.provider.holder(address) {
                 Ok(Some(machine)) => {
                     let text = format!("address {address} leads to machine {machine}");
                     finding(Severity::Ok, text, None)

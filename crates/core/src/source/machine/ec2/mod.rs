@@ -5,21 +5,19 @@ mod answers;
 mod console;
 mod shape;
 
+use super::amazon::{self, Client};
 use super::quarantine::DRILL;
-use super::{Machine, Provider, Snapshot, State, Wanted};
+use super::{Machine, Provider, Snapshot, Wanted};
 use crate::aws::{Ec2, Failed, Form};
 use crate::cancel;
 use crate::config::Ec2Config;
-use crate::credentials;
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::point::External;
-use crate::secret::Scrubber;
 use answers::{Addresses, Console, Done, Groups, Image, Images, Instance, MadeImage, Reservation};
 use answers::{DiskSnapshots, Reservations, tag};
 use base64ct::{Base64, Encoding};
 use shape::Shape;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant as Moment};
 
 /// The tag of whatever is made here, and its values.
@@ -40,8 +38,7 @@ const CONSOLE_PAUSE: Duration = Duration::from_secs(5);
 /// An instance of EC2.
 pub struct Ec2Instance {
     config: Ec2Config,
-    /// Made at the first call, so that credentials are found once.
-    client: OnceLock<Ec2>,
+    client: Client<Ec2>,
 }
 
 impl Ec2Instance {
@@ -49,17 +46,12 @@ impl Ec2Instance {
     pub fn new(config: Ec2Config) -> Self {
         Ec2Instance {
             config,
-            client: OnceLock::new(),
+            client: Client::new(),
         }
     }
 
     fn client(&self) -> Result<&Ec2> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let credentials = credentials::of(&self.config.account.server(), &Scrubber::default())?;
-        let client = Ec2::new(self.region(), credentials);
-        Ok(self.client.get_or_init(|| client))
+        self.client.of(&self.config.account, Ec2::new)
     }
 
     fn region(&self) -> &str {
@@ -223,23 +215,12 @@ impl Provider for Ec2Instance {
     }
 
     fn machine(&self) -> Result<String> {
-        let instance = &self.config.instance;
-        let Some(address) = &self.config.snapshots.address else {
-            return Ok(instance.clone());
-        };
-        let missing = |message, hint| Err(Error::new(Code::SourceMissing, message).hint(hint));
-        match self.holder(address)? {
-            Some(holder) if self.is_own(&holder)? => Ok(holder),
-            Some(other) => missing(
-                format!(
-                    "address {address} leads to {other}, which is neither {instance} nor restored from it"
-                ),
-                "correct `instance` or `address`, so that they are of one machine",
-            ),
-            None => missing(
-                format!("address {address} leads to no machine"),
-                "aws ec2 associate-address lets it lead to one",
-            ),
+        match &self.config.snapshots.address {
+            None => Ok(self.config.instance.clone()),
+            Some(address) => {
+                let attach = "aws ec2 associate-address";
+                amazon::at(self, address, |holder| self.is_own(holder), attach)
+            }
         }
     }
 
@@ -289,16 +270,7 @@ impl Provider for Ec2Instance {
         // What says that it did is believed once it is seen.
         Ok(match self.image(&id)? {
             Some(image) => image.snapshot(MACHINE, self.region()),
-            None => Snapshot {
-                id,
-                name: name.to_owned(),
-                state: State::Pending,
-                bytes: None,
-                created: None,
-                machine: None,
-                region: None,
-                account: None,
-            },
+            None => Snapshot::unseen(id, name),
         })
     }
 
@@ -470,9 +442,7 @@ impl Provider for Ec2Instance {
         };
         let error = match led {
             Err(failed) => failed.into_error(&doing, "ec2:AssociateAddress"),
-            Ok(_) => Error::new(Code::SourceFailed, doing)
-                .cause("EC2 says that it did, and does not show it")
-                .hint("look at it with the provider's own tools, and try again"),
+            Ok(_) => amazon::not_shown(&doing, "EC2"),
         };
         Err(Error {
             message: format!("{}; {leads}", error.message),

@@ -1,4 +1,5 @@
-//! Calls of a service that change something: what a refusal means, and which call is made again.
+//! A service of one region whose calls change something: which call is made again, what a refusal means, and
+//! lists that come in pages. A call that is made again may find that it was carried out already.
 
 use super::service::Service;
 use crate::cancel::{self, Cancel};
@@ -80,6 +81,24 @@ impl Regional {
         let keys = self.credentials.keys(&Cancel::current().ending());
         let keys = keys.map_err(|error| Failed::Unknown(error.into()))?;
         send(&keys).map_err(unknown)
+    }
+
+    /// All that the pages of a list hold. `page` asks for the page of a token, and returns the token of the next.
+    pub(super) fn all<T>(
+        &self,
+        operation: &str,
+        page: impl Fn(Option<&str>) -> Result<(Vec<T>, Option<String>), Failed>,
+    ) -> Result<Vec<T>, Failed> {
+        let (mut all, mut token) = (Vec::new(), None::<String>);
+        loop {
+            let (items, next) = page(token.as_deref())?;
+            all.extend(items);
+            match next.filter(|next| !next.is_empty()) {
+                Some(next) if token.as_ref() != Some(&next) => token = Some(next),
+                Some(_) => return Err(self.odd(operation, "its pages go round in a circle")),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// An answer that is none.
@@ -205,18 +224,15 @@ impl Failed {
             "InvalidAMIName.Duplicate" => {
                 error.hint("another image has this name: change `name` of the source")
             }
-            _ if is_missing => error.hint(format!(
-                "check the name and the region: aws {} shows what is there",
-                match action.starts_with("ec2:") {
-                    true => "ec2 describe-instances",
-                    false => "lightsail get-instances",
-                }
-            )),
+            _ if is_missing && service == "Lightsail" => error.hint(
+                "check the name and the region: aws lightsail get-instances shows what is there",
+            ),
+            _ if is_missing => error.hint("check the id and the region"),
             kind if kind.ends_with("LimitExceeded")
                 || message.to_lowercase().contains("quota")
                 || message.contains("limit") =>
             {
-                error.hint("delete snapshots that nobody needs, or ask for a larger quota")
+                error.hint("delete what nobody needs, or ask for a larger quota")
             }
             _ => error.hint("see what it says; `lifeboat doctor` asks again"),
         }
