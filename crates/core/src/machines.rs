@@ -148,18 +148,34 @@ pub fn rules(context: &Context, plan: &Name, keep: &KeepRules) -> Rules {
     }
 }
 
-/// What the keepers of snapshots have, each asked once.
+/// Who keeps snapshots in a region, and what was there when it was asked.
+pub struct Keeper {
+    /// Whom to ask.
+    pub provider: Box<dyn Provider>,
+    /// What is there.
+    pub there: Result<Vec<Snapshot>>,
+}
+
+/// The keepers of snapshots, by source and region, each asked once.
 #[derive(Default)]
-pub struct Keepers(BTreeMap<Name, Result<Vec<Snapshot>>>);
+pub struct Keepers(BTreeMap<(Name, Option<String>), Keeper>);
 
 impl Keepers {
-    /// The snapshots of a source; `None` if it is no machine that is configured here.
-    pub fn of(&mut self, config: &Config, source: &Name) -> Option<&Result<Vec<Snapshot>>> {
-        if !self.0.contains_key(source) {
-            let provider = provider(config, source)?;
-            self.0.insert(source.clone(), provider.snapshots());
+    /// Who keeps the snapshots of a source in a region; where the source says, if none is told. `None` if it is no
+    /// machine that is configured here.
+    pub fn of(&mut self, config: &Config, source: &Name, region: Option<&str>) -> Option<&Keeper> {
+        let own = provider(config, source)?;
+        let elsewhere = region.filter(|region| own.region() != Some(region));
+        let key = (source.clone(), elsewhere.map(str::to_owned));
+        if !self.0.contains_key(&key) {
+            let provider = match elsewhere {
+                Some(region) => own.keeper_in(region)?,
+                None => own,
+            };
+            let there = provider.snapshots();
+            self.0.insert(key.clone(), Keeper { provider, there });
         }
-        self.0.get(source)
+        self.0.get(&key)
     }
 }
 

@@ -225,7 +225,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
         }
         let own = named.iter().filter(|named| named.point == point);
         let snapshots: Vec<VerifiedSnapshot> = own
-            .map(|named| VerifiedSnapshot::of(context, named, &mut keepers))
+            .flat_map(|named| VerifiedSnapshot::of(context, named, &mut keepers))
             .collect();
         let counts = snapshots.iter().filter(|snapshot| !snapshot.released);
         let outcome = objects
@@ -622,6 +622,7 @@ mod tests {
             snapshots: vec![VerifiedSnapshot {
                 source: Name::parse("machine").unwrap(),
                 name: "s".to_owned(),
+                region: None,
                 outcome: Soundness::Intact,
                 released: false,
                 detail: None,

@@ -17,6 +17,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.responses import EC2Response
+from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.instances import InstanceResponse
 from moto.iam.access_control import IAMRequest
 from werkzeug.exceptions import HTTPException
@@ -106,6 +107,9 @@ class Ec2Request(IAMRequest):
             on = [("*", {})]
         elif action == "CreateImage":
             on = [*known("instance", "InstanceId"), at("image"), at("snapshot")]
+        elif action == "CopyImage":
+            [origin], [image] = self.values("SourceRegion"), self.values("SourceImageId")
+            on = [(f"arn:aws:ec2:{origin}::image/{image}", {}), at("image"), at("snapshot")]
         elif action == "RunInstances":
             on = [at(kind) for kind in sorted(DISK)] + known("image", "ImageId") + known("subnet", "SubnetId")
             on += known("security-group", "SecurityGroupId") + known("key-pair", "KeyName")
@@ -154,12 +158,50 @@ def create_image(self, instance_id, name, description, tag_specifications):
         )
     of_image = [one for one in tag_specifications if one["ResourceType"] != "snapshot"]
     ami = create(self, instance_id, name, description, of_image)
+    tag_disks(ami, tag_specifications)
+    ami.begun = time.monotonic()
+    return ami
+
+
+def tag_disks(ami, tag_specifications):
     for one in tag_specifications:
         if one["ResourceType"] == "snapshot":
             for tag in one["Tags"]:
                 ami.ebs_snapshot.add_tag(tag["Key"], tag["Value"])
+
+
+copy = AmisResponse.copy_image
+
+
+def copy_image(self):
+    """Without the tags of the original, as it is; with those that are asked for."""
+    backend = self.ec2_backend
+    origin = ec2_backends[self.current_account][self._get_param("SourceRegion")]
+    source, name = self._get_param("SourceImageId"), self._get_param("Name")
+    made = backend.__dict__.setdefault("copied_by_token", {})
+    token = self._get_param("ClientToken")
+    if token in made:
+        return ActionResult({"ImageId": made[token]})
+    if source not in origin.amis:
+        raise EC2ClientError("InvalidAMIID.NotFound", f"The image id '[{source}]' does not exist")
+    if origin.amis[source].state != "available":
+        raise EC2ClientError("InvalidRequest", f"The image {source} is not available")
+    if any(ami.name == name and ami.owner_id == self.current_account for ami in backend.amis.values()):
+        raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use")
+    answer = copy(self)
+    ami = next(reversed(backend.amis.values()))
+    specifications = self._get_param("TagSpecifications", [])
+    for one in specifications:
+        if one["ResourceType"] == "image":
+            ami.add_tags({tag["Key"]: tag["Value"] for tag in one["Tags"]})
+    tag_disks(ami, specifications)
     ami.begun = time.monotonic()
-    return ami
+    if token is not None:
+        made[token] = ami.id
+    return answer
+
+
+AmisResponse.copy_image = copy_image
 
 
 def state(self):

@@ -243,7 +243,13 @@ impl MotoServer {
 
     /// Asks EC2 in us-east-1, as long as credentials are not enforced. Returns its answer in XML.
     pub fn ec2(&self, form: &str) -> String {
-        self.query(&format!("{form}&Version=2016-11-15"), EC2_SCOPE)
+        self.ec2_in("us-east-1", form)
+    }
+
+    /// The same in another region.
+    pub fn ec2_in(&self, region: &str, form: &str) -> String {
+        let scope = EC2_SCOPE.replace("us-east-1", region);
+        self.query(&format!("{form}&Version=2016-11-15"), &scope)
     }
 
     fn iam(&self, form: &str) -> String {

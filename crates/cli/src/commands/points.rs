@@ -206,6 +206,11 @@ fn snapshot(external: &External) -> String {
     if let Some(created) = external.created {
         text += &format!(", taken {}", created.strftime("%Y-%m-%dT%H:%M:%SZ"));
     }
+    let regions = external.copies.iter();
+    let regions: Vec<&str> = regions.filter_map(|copy| copy.region.as_deref()).collect();
+    if !regions.is_empty() {
+        text += &format!("; a copy in {}", regions.join(", "));
+    }
     text
 }
 

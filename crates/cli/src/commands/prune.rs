@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use lifeboat_core::history::JobKind;
 use lifeboat_core::job;
 use lifeboat_core::pin::{self, Pinned};
-use lifeboat_core::point::Selector;
+use lifeboat_core::point::{PointId, Selector};
 use lifeboat_core::prune::{
     self, Amount, Fate, MachinePruned, Options, Report, Simulated, SimulatedStore, StorePruned,
 };
 use lifeboat_core::span::Span;
 use lifeboat_core::{Code, Error, Exit, Result};
+use std::collections::BTreeSet;
 
 pub fn run(run: &Run<'_>, args: &args::Prune) -> Result<Exit> {
     let context = run.context()?;
@@ -107,15 +108,21 @@ fn tell_store(out: &Printer, store: &StorePruned, args: &args::Prune, now: Times
 
 fn tell_machine(out: &Printer, machine: &MachinePruned, dry_run: bool) {
     let goes = if dry_run { "would go" } else { "deleted" };
+    // A copy goes with its snapshot.
+    let points: BTreeSet<&PointId> = machine.deleted.iter().map(|one| &one.point).collect();
     out.line(format!(
         "source {}: {} of plan {} kept where they are, {} {goes}",
         machine.source,
         output::count(machine.kept, "snapshot"),
         machine.plan,
-        machine.deleted.len()
+        points.len()
     ));
     for snapshot in &machine.deleted {
-        out.line(format!("  {} of {}", snapshot.name, snapshot.point));
+        let region = snapshot.region.as_deref();
+        let region = region
+            .map(|region| format!(" in {region}"))
+            .unwrap_or_default();
+        out.line(format!("  {}{region} of {}", snapshot.name, snapshot.point));
     }
     if machine.others > 0 {
         out.line(format!(

@@ -9,7 +9,9 @@ use lifeboat_core::cold::Want;
 use lifeboat_core::job;
 use lifeboat_core::point::Selector;
 use lifeboat_core::span::Span;
-use lifeboat_core::status::{self, Covered, DrillStanding, Freshness, Gate, PlanStatus, Status};
+use lifeboat_core::status::{
+    self, Covered, DrillStanding, Freshness, Gate, PlanStatus, Status, Uncopied,
+};
 use lifeboat_core::{Code, Error, Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::StatusArgs) -> Result<Exit> {
@@ -309,6 +311,11 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
         let count = output::count(*count, "point");
         out.sentence(format!(
             "store {store} lost {count} of plan {name}: see `lifeboat points`"
+        ));
+    }
+    for Uncopied { source, region } in &plan.uncopied {
+        out.sentence(format!(
+            "the newest snapshot of {source} (plan {name}) has no copy in {region}"
         ));
     }
 }

@@ -112,7 +112,11 @@ fn show(out: &Printer, verified: &VerifiedPoint) {
         verified.objects.len()
     ));
     for snapshot in &verified.snapshots {
-        let name = format!("{}: snapshot {}", snapshot.source, snapshot.name);
+        let region = snapshot.region.as_deref();
+        let region = region
+            .map(|region| format!(" in {region}"))
+            .unwrap_or_default();
+        let name = format!("{}: snapshot {}{region}", snapshot.source, snapshot.name);
         let detail = snapshot.detail.as_deref().unwrap_or_default();
         out.line(match (snapshot.outcome, snapshot.released) {
             (Soundness::Intact, _) => format!("  {name} is available; its bytes were not read"),

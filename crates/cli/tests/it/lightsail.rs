@@ -106,7 +106,8 @@ fn actions(server: &Lightsail) -> BTreeSet<String> {
 #[test]
 fn no_call_is_made_that_the_policy_does_not_allow() {
     let server = lightsail();
-    let app = application(&server, "keep_at_source = { last = 1 }");
+    let more = "copy_to = \"eu-west-1\"\nkeep_at_source = { last = 1 }";
+    let app = application(&server, more);
     app.backup();
     for (role, code, job) in [
         ("backup", 0, &["backup"][..]),
@@ -127,6 +128,84 @@ fn no_call_is_made_that_the_policy_does_not_allow() {
         assert_eq!(made, allowed, "{role}");
         assert_eq!(policy["Statement"][0]["Resource"], serde_json::json!(["*"]));
     }
+}
+
+#[test]
+fn snapshots_are_copied_into_another_region_and_go_together() {
+    const OTHER: &str = "eu-west-1";
+    let server = lightsail();
+    let more = format!("copy_to = \"{OTHER}\"\nkeep_at_source = {{ last = 1 }}");
+    let app = application(&server, &more);
+    app.run(&["doctor"])
+        .says(&["Lightsail in eu-west-1 answers: 0 copies of them are there"]);
+    app.backup();
+    // A call whose answer was lost makes no second one.
+    server.fail(Fault::CloseAfter, Some("CopySnapshot"), Some(1));
+    let second = app.backup();
+    let copies = || server.names(OTHER, SNAPSHOTS);
+    assert_eq!(copies().len(), 2);
+    app.ok(&["show", &second]).says(&["; a copy in eu-west-1"]);
+    app.ok(&["verify", "--all"])
+        .says(&["in us-east-1 is available", "in eu-west-1 is available"]);
+    app.ok(&["status"]).never_says(&["has no copy in"]);
+
+    // Where the other region does not let it go, somebody still names both.
+    server.fail_after(1, Fault::Denied, Some("DeleteInstanceSnapshot"), Some(1));
+    app.exits(1, &["prune"])
+        .says(&["allow lightsail:DeleteInstanceSnapshot"])
+        .never_says(&["left alone"]);
+    assert_eq!(
+        (server.names(REGION, SNAPSHOTS).len(), copies().len()),
+        (1, 2)
+    );
+    app.ok(&["prune"])
+        .says(&["1 snapshot of plan daily kept where they are, 1 deleted"]);
+    assert_eq!(
+        (server.names(REGION, SNAPSHOTS).len(), copies().len()),
+        (1, 1)
+    );
+
+    server.fail(Fault::Denied, Some("CopySnapshot"), Some(1));
+    let told = "has no copy in eu-west-1";
+    app.ok(&["backup"])
+        .says(&[told, "allow lightsail:CopySnapshot"]);
+    app.ok(&["status"]).says(&[told]);
+    app.run(&["run"]);
+    app.ok(&["alarms"]).says(&[told]);
+    app.backup();
+    let plan = &app.json(&["status"])["plans"][0];
+    assert_eq!(plan["uncopied"], serde_json::Value::Null, "{plan:#}");
+
+    // The region of the machine is lost: with the other one in its place, a drill passes.
+    app.edit(
+        &format!("region = \"{REGION}\""),
+        &format!("region = \"{OTHER}\""),
+    );
+    app.exits(2, &["config", "check"])
+        .says(&["copy_to", "it is the region of the machine"]);
+    app.edit(&format!("copy_to = \"{OTHER}\"\n"), "");
+    server.calls();
+    let drilled = app.json_exits(4, &["drill", "weekly"]);
+    assert_eq!(drilled["outcome"], "restored", "{drilled:#}");
+    let calls = server.calls();
+    let made = calls
+        .iter()
+        .find(|call| call.operation == "CreateInstancesFromSnapshot");
+    let zone = &made.expect("a machine was made").parameters["availabilityZone"];
+    assert_eq!(zone, "eu-west-1a");
+
+    app.edit(
+        &format!("region = \"{OTHER}\""),
+        &format!("region = \"{REGION}\""),
+    );
+    server.forget(OTHER, copies().last().unwrap());
+    app.exits(4, &["verify"])
+        .says(&["in eu-west-1: missing: it is not there any more"]);
+    let log = server.log();
+    assert!(
+        !log.contains("Traceback") && !log.contains("does not fit"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::secret::Scrubber;
 use crate::span::Span;
 use crate::status::{
     DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status, StoreStatus,
-    VerifyStatus,
+    Uncopied, VerifyStatus,
 };
 use crate::visible::visible;
 use jiff::Timestamp;
@@ -298,6 +298,25 @@ fn of_plan(
         let condition = missing(&subject, store, Severity::Error, None, text);
         found.push(condition.hint("find out who deleted them: `lifeboat points` names them"));
     }
+    found.extend(of_regions(plan));
+}
+
+/// Snapshots of machines that are in one region alone, although the configuration names another.
+fn of_regions(plan: &PlanStatus) -> impl Iterator<Item = Condition> {
+    plan.uncopied.iter().map(|one| {
+        let Uncopied { source, region } = one;
+        let text = format!(
+            "the newest snapshot of machine {source} (plan {}) has no copy in {region}",
+            plan.plan
+        );
+        let since = plan.point.as_ref().map(PointId::time);
+        let kind = ConditionKind::CopyMissing;
+        let subject = format!("plan.{}.{source}", plan.plan);
+        Condition::new(subject, kind, Severity::Warning, since, text).hint(match &plan.point {
+            Some(point) => format!("see why: lifeboat show {point}; the next backup tries again"),
+            None => "the next backup tries again".to_owned(),
+        })
+    })
 }
 
 /// Anomalies of the newest complete point of a plan; those of a source have one cause.

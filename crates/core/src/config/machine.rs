@@ -57,6 +57,9 @@ fn default_lifetime() -> Span {
 pub struct AccountConfig {
     /// The region.
     pub region: String,
+    /// Another region, into which each snapshot is copied.
+    #[serde(default)]
+    pub copy_to: Option<String>,
     /// Access key id. Without keys, they are taken from where the AWS tools find them.
     #[serde(default)]
     pub access_key: Option<Reference>,
@@ -78,6 +81,15 @@ pub struct AccountConfig {
 }
 
 impl AccountConfig {
+    /// The same account in another region.
+    pub fn in_region(&self, region: &str) -> Self {
+        AccountConfig {
+            region: region.to_owned(),
+            copy_to: None,
+            ..self.clone()
+        }
+    }
+
     /// Whose credentials are used, and where.
     pub fn server(&self) -> BucketServer {
         BucketServer {

@@ -1,7 +1,8 @@
 //! The tables `[source.NAME]`.
 
 use super::{
-    BucketServer, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig, SshConfig, text,
+    AccountConfig, BucketServer, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig,
+    SshConfig, text,
 };
 use crate::error::{Code, Error, Result};
 use crate::http::is_loopback;
@@ -95,6 +96,15 @@ impl SourceKind {
             | SourceKind::Mysql(_)
             | SourceKind::Bucket(_)
             | SourceKind::Command(_) => None,
+        }
+    }
+
+    /// The account that it is in, if it is a machine of Amazon.
+    pub fn account(&self) -> Option<&AccountConfig> {
+        match self {
+            SourceKind::Lightsail(LightsailConfig { account, .. })
+            | SourceKind::Ec2(Ec2Config { account, .. }) => Some(account),
+            _ => None,
         }
     }
 

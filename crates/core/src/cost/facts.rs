@@ -182,6 +182,8 @@ pub struct MachineFacts {
     pub source: Name,
     /// The plan.
     pub plan: Name,
+    /// The region of the copies, if they are not the snapshots themselves.
+    pub copies_in: Option<String>,
     /// The list of prices that it is in; `None` for a provider without one.
     pub list: Option<MachineList>,
     /// Points whose snapshots stay, the oldest first.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::history::{Job, JobKind, JobOutcome};
 use crate::kept::{self, Judged};
 use crate::kind::Kind;
-use crate::machines::{self, Named};
+use crate::machines;
 use crate::name::Name;
 use crate::point::PointId;
 use crate::posture;
@@ -202,62 +202,75 @@ fn machine_facts(
         let Some(snapshots) = config.kind.snapshots() else {
             continue;
         };
+        let copy_to = config.kind.account().and_then(|of| of.copy_to.as_ref());
         let plans = context.config.plan.iter();
         for (plan, plan_config) in plans.filter(|(_, plan)| plan.sources.contains(source)) {
-            let own: Vec<&Named> = named
+            let own = named
                 .iter()
-                .filter(|n| n.source == *source && n.plan == *plan && n.stays)
-                .collect();
-            let held: Vec<Held> = own
-                .iter()
-                .map(|named| Held {
-                    point: named.point.clone(),
-                    sound: true,
-                    safety: false,
-                    manual: false,
-                    always: Vec::new(),
-                    lock: None,
-                    leaving: None,
-                })
-                .collect();
-            let sizes = own
-                .iter()
-                .filter_map(|n| Some((n.point.clone(), n.external.bytes?)));
+                .filter(|n| n.source == *source && n.plan == *plan && n.stays);
             let at_source = snapshots.keep_at_source.as_ref();
             let of_plan = copies.iter().filter(|copies| copies.plan == *plan);
-            let list = match &config.kind {
-                SourceKind::Lightsail(of) => Some(MachineList {
-                    service: MachineService::Lightsail,
-                    region: of.account.region.clone(),
-                    size: of.bundle.clone(),
-                }),
-                SourceKind::Ec2(of) => Some(MachineList {
-                    service: MachineService::Ec2,
-                    region: of.account.region.clone(),
-                    size: of.instance_type.clone(),
-                }),
-                _ => None,
+            let rules = match at_source {
+                Some(keep) => vec![machines::rules(context, plan, keep)],
+                None => of_plan.map(|copies| copies.rules.clone()).collect(),
             };
-            facts.push(MachineFacts {
-                source: source.clone(),
-                plan: plan.clone(),
-                list,
-                bytes: sizes.collect(),
-                asked: plan_config
-                    .stores
-                    .iter()
-                    .all(|store| survey.unasked(store).is_none()),
-                at_source: at_source.is_some(),
-                rules: match at_source {
-                    Some(keep) => vec![machines::rules(context, plan, keep)],
-                    None => of_plan.map(|copies| copies.rules.clone()).collect(),
-                },
-                pace: pace(plan_config, &held),
-                held,
-            });
+            let mut stores = plan_config.stores.iter();
+            let asked = stores.all(|store| survey.unasked(store).is_none());
+            for copies_in in std::iter::once(None).chain(copy_to.map(Some)) {
+                let kept = own.clone().filter_map(|named| {
+                    let mut copies = named.external.copies.iter();
+                    let one = match copies_in {
+                        None => Some(&named.external),
+                        region => copies.find(|copy| copy.region.as_ref() == region),
+                    };
+                    Some((&named.point, one?))
+                });
+                let held: Vec<Held> = kept.clone().map(|(point, _)| held(point)).collect();
+                let sizes = kept.filter_map(|(point, one)| Some((point.clone(), one.bytes?)));
+                facts.push(MachineFacts {
+                    source: source.clone(),
+                    plan: plan.clone(),
+                    copies_in: copies_in.cloned(),
+                    list: list(&config.kind, copies_in),
+                    bytes: sizes.collect(),
+                    asked,
+                    at_source: at_source.is_some(),
+                    rules: rules.clone(),
+                    pace: pace(plan_config, &held),
+                    held,
+                });
+            }
         }
     }
     facts
+}
+
+/// A snapshot that stays, as the rules of retention see it.
+fn held(point: &PointId) -> Held {
+    Held {
+        point: point.clone(),
+        sound: true,
+        safety: false,
+        manual: false,
+        always: Vec::new(),
+        lock: None,
+        leaving: None,
+    }
+}
+
+/// The list of prices of a machine, in its own region or in another.
+fn list(kind: &SourceKind, region: Option<&String>) -> Option<MachineList> {
+    let (service, size) = match kind {
+        SourceKind::Lightsail(of) => (MachineService::Lightsail, &of.bundle),
+        SourceKind::Ec2(of) => (MachineService::Ec2, &of.instance_type),
+        _ => return None,
+    };
+    let own = &kind.account()?.region;
+    Some(MachineList {
+        service,
+        region: region.unwrap_or(own).clone(),
+        size: size.clone(),
+    })
 }
 
 fn in_month(when: &When, now: Timestamp) -> Option<f64> {

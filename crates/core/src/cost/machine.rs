@@ -98,9 +98,7 @@ pub(super) fn snapshots(
         (Some(_), Some(_)) => {
             let told = count(machine.bytes.len(), "snapshot");
             from.push(format!("full sizes: told of {told}"));
-            notes.push(
-                "the provider charges what changed: the full size is the upper bound".to_owned(),
-            );
+            notes.extend(bounds(machine).map(ToOwned::to_owned));
         }
         _ if !machine.asked => notes.push("a store of the plan could not be asked".to_owned()),
         _ => notes.push("the size of a snapshot is not known".to_owned()),
@@ -116,12 +114,28 @@ pub(super) fn snapshots(
     }
     Item {
         kind: ItemKind::Snapshots,
-        subject: format!("machine {}, plan {}", machine.source, machine.plan),
+        subject: subject(machine),
         now: Some(now.unwrap_or(unknown)),
         steady: Some(steady.unwrap_or(unknown)),
         from,
         notes,
     }
+}
+
+fn subject(machine: &MachineFacts) -> String {
+    let of = format!("machine {}, plan {}", machine.source, machine.plan);
+    match &machine.copies_in {
+        Some(region) => format!("{of}, copies in {region}"),
+        None => of,
+    }
+}
+
+/// What the amount for full sizes bounds, and what it leaves out.
+fn bounds(machine: &MachineFacts) -> impl Iterator<Item = &'static str> {
+    let crosses = "what crosses to another region is charged besides";
+    let changed = "the provider charges what changed: the full size is the upper bound";
+    let copies = machine.copies_in.is_some();
+    std::iter::once(changed).chain(copies.then_some(crosses))
 }
 
 /// An hour of the machine that each drill makes.

@@ -126,6 +126,7 @@ fn listed(service: MachineService, size: Option<&str>) -> Option<MachineList> {
 fn machine(count: u64, bytes: u64, keep: KeepRules) -> MachineFacts {
     let held = held(count);
     MachineFacts {
+        copies_in: None,
         source: name("machine"),
         plan: name("daily"),
         list: listed(MachineService::Lightsail, None),

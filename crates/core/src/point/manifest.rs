@@ -197,6 +197,23 @@ pub struct External {
     /// The account that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// Copies of it in other regions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<External>,
+}
+
+impl External {
+    /// It, and its copies.
+    pub fn everywhere(&self) -> impl Iterator<Item = &External> {
+        std::iter::once(self).chain(&self.copies)
+    }
+
+    /// The one of them that is in a region; it where none is said to be.
+    pub fn seen_from(&self, region: Option<&str>) -> &External {
+        let mut all = self.everywhere();
+        let found = region.and_then(|region| all.find(|one| one.region.as_deref() == Some(region)));
+        found.unwrap_or(self)
+    }
 }
 
 /// One stored artifact.

@@ -82,6 +82,9 @@ impl Collected {
         if does.asks_host_keys() {
             all.push("lightsail:GetInstanceAccessDetails");
         }
+        if does.takes() && lightsail.account.copy_to.is_some() {
+            all.push("lightsail:CopySnapshot");
+        }
         match does.role {
             Role::Drill => all.push("lightsail:DeleteInstance"),
             Role::Prune => all.extend([
@@ -122,6 +125,7 @@ impl Collected {
             for resource in &made {
                 self.add("ec2:CreateImage", resource.clone());
             }
+            self.copy(ec2, &made);
             self.only("ec2:CreateTags", made, CREATE_ACTION, &["CreateImage"]);
         }
         if does.makes() {
@@ -139,7 +143,17 @@ impl Collected {
             }
             Role::Prune => {
                 self.look("ec2:DescribeSnapshots");
-                let (images, disks) = (vec![of_nobody("image/*")], vec![of_nobody("snapshot/*")]);
+                let regions = [Some(region), ec2.account.copy_to.as_ref()]
+                    .into_iter()
+                    .flatten();
+                let regions: Vec<&String> = regions.collect();
+                let everywhere = |what: &str| {
+                    let all = regions.iter();
+                    all.map(|region| format!("arn:aws:ec2:{region}::{what}"))
+                        .collect()
+                };
+                let (images, disks): (Vec<String>, Vec<String>) =
+                    (everywhere("image/*"), everywhere("snapshot/*"));
                 self.only("ec2:DeregisterImage", images, OWN, &["snapshot"]);
                 let marked = &["snapshot", "deleted"];
                 self.only("ec2:CreateTags", disks.clone(), OWN, marked);
@@ -158,6 +172,19 @@ impl Collected {
             }
             Role::Backup | Role::Posture => {}
         }
+    }
+
+    /// To copy what is made into another region.
+    fn copy(&mut self, ec2: &Ec2Config, made: &[String]) {
+        let Some(there) = &ec2.account.copy_to else {
+            return;
+        };
+        let copies = ["image/*", "snapshot/*"].map(|what| format!("arn:aws:ec2:{there}::{what}"));
+        for resource in made.iter().chain(&copies) {
+            self.add("ec2:CopyImage", resource.clone());
+        }
+        let copied = &["CopyImage"];
+        self.only("ec2:CreateTags", copies.into(), CREATE_ACTION, copied);
     }
 
     /// To make a machine: a drill only in its own security group.

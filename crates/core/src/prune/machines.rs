@@ -6,9 +6,9 @@ use crate::cancel;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::kept::Judged;
-use crate::machines::{self, Named};
+use crate::machines::{self, Keepers, Named};
 use crate::name::Name;
-use crate::point::PointId;
+use crate::point::{External, PointId};
 use crate::source::machine::Snapshot;
 use crate::survey::Survey;
 use crate::wrong_clock;
@@ -39,6 +39,9 @@ pub struct SnapshotPruned {
     pub point: PointId,
     /// Its name.
     pub name: String,
+    /// The region that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 /// Deletes the snapshots of each machine that are not to stay. Points whose snapshots could not be
@@ -88,52 +91,67 @@ fn delete(
     named: &[&Named],
     pruned: &mut MachinePruned,
 ) -> Result<()> {
-    let Some(provider) = machines::provider(&context.config, &pruned.source) else {
+    let config = &context.config;
+    let mut keepers = Keepers::default();
+    let Some(own) = keepers.of(config, &pruned.source, None) else {
         return Ok(());
     };
-    let there = provider.snapshots()?;
+    own.there.as_ref().map_err(Error::clone)?;
+    let copies_to = own.provider.copies_to().map(str::to_owned);
     // Also those of other plans, and of signers who are not believed.
     let all = survey
         .copies
         .iter()
         .flat_map(|(_, copy)| &copy.manifest.sources);
-    let known = all.filter_map(|source| Some(source.external.as_ref()?.id.as_str()));
+    let known = all.filter_map(|source| source.external.as_ref());
+    let known = known
+        .flat_map(External::everywhere)
+        .map(|one| one.id.as_str());
     let known: BTreeSet<&str> = known.collect();
-    pruned.others = there
-        .iter()
-        .filter(|s| !known.contains(s.id.as_str()))
-        .count();
-    let mut stuck: Vec<Error> = Vec::new();
-    for named in named.iter().filter(|named| !named.stays) {
-        cancel::check()?;
-        // The name as well: an id may be given again.
-        let is_it = |s: &&Snapshot| s.id == named.external.id && s.name == named.external.name;
-        let Some(snapshot) = there.iter().find(is_it) else {
-            continue;
-        };
-        if !options.dry_run {
-            // One that cannot be deleted does not keep the others.
-            if let Err(error) = provider.delete(&snapshot.id) {
-                stuck.push(error);
-                continue;
-            }
-        }
-        pruned.deleted.push(SnapshotPruned {
-            point: named.point.clone(),
-            name: snapshot.name.clone(),
-        });
+    for region in [None].into_iter().chain(copies_to.as_deref().map(Some)) {
+        let keeper = keepers.of(config, &pruned.source, region);
+        let there = keeper.and_then(|keeper| keeper.there.as_ref().ok());
+        let there = there.into_iter().flatten();
+        pruned.others += there.filter(|s| !known.contains(s.id.as_str())).count();
     }
-    if !options.dry_run && !pruned.deleted.is_empty() {
-        // What says that it did may not have.
-        let left = provider.snapshots()?;
-        let is_left = |name: &str| left.iter().any(|snapshot| snapshot.name == name);
-        if let Some(deleted) = pruned.deleted.iter().find(|one| is_left(&one.name)) {
-            let message = format!("snapshot {} was deleted, and is still there", deleted.name);
-            stuck.push(
-                Error::new(Code::SourceFailed, message)
-                    .hint("it may take a while: the next prune looks again"),
-            );
+    let mut stuck: Vec<Error> = Vec::new();
+    let mut deleted: Vec<&External> = Vec::new();
+    for named in named.iter().filter(|named| !named.stays) {
+        for external in named.external.everywhere() {
+            cancel::check()?;
+            let region = external.region.as_deref();
+            let Some(keeper) = keepers.of(config, &pruned.source, region) else {
+                continue;
+            };
+            // The name as well: an id may be given again.
+            let is_it = |s: &&Snapshot| s.id == external.id && s.name == external.name;
+            let found = match &keeper.there {
+                Ok(there) => there.iter().find(is_it),
+                Err(error) => {
+                    stuck.push(error.clone());
+                    continue;
+                }
+            };
+            let Some(snapshot) = found else {
+                continue;
+            };
+            if !options.dry_run {
+                // One that cannot be deleted does not keep the others.
+                if let Err(error) = keeper.provider.delete(&snapshot.id) {
+                    stuck.push(error);
+                    continue;
+                }
+            }
+            deleted.push(external);
+            pruned.deleted.push(SnapshotPruned {
+                point: named.point.clone(),
+                name: external.name.clone(),
+                region: external.region.clone(),
+            });
         }
+    }
+    if !options.dry_run {
+        stuck.extend(left(context, &pruned.source, &deleted)?);
     }
     let others = stuck.len().saturating_sub(1);
     match (stuck.into_iter().next(), others) {
@@ -144,6 +162,26 @@ fn delete(
             ..error
         }),
     }
+}
+
+/// Looks whether what was deleted is gone: what says that it did may not have.
+fn left(context: &Context, source: &Name, deleted: &[&External]) -> Result<Option<Error>> {
+    let mut keepers = Keepers::default();
+    for external in deleted {
+        let region = external.region.as_deref();
+        let Some(keeper) = keepers.of(&context.config, source, region) else {
+            continue;
+        };
+        let there = keeper.there.as_ref().map_err(Error::clone)?;
+        if there.iter().any(|snapshot| snapshot.id == external.id) {
+            let message = format!("snapshot {} was deleted, and is still there", external.name);
+            let error = Error::new(Code::SourceFailed, message);
+            return Ok(Some(
+                error.hint("it may take a while: the next prune looks again"),
+            ));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses to delete anything where not every point is known.

@@ -82,6 +82,15 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         let mut pruned = StorePruned::new(store);
         let done = prune_store(context, options, &survey, here, &unread, &mut pruned);
         pruned.errors.extend(done.err());
+        // Those of a plan whose snapshots could not be deleted are left alone, and nobody else's.
+        let stuck = report
+            .machines
+            .iter()
+            .filter(|machine| machine.error.is_some());
+        let stuck: BTreeSet<&Name> = stuck.map(|machine| &machine.plan).collect();
+        let copies = survey.copies.iter().filter(|(at, _)| at == store);
+        let waiting = copies.filter(|(_, copy)| stuck.contains(&copy.manifest.plan));
+        pruned.others = pruned.others.saturating_sub(waiting.count());
         report.stores.push(pruned);
     }
     Ok(report)

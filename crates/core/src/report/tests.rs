@@ -78,6 +78,7 @@ fn job(id_: &str, kind: JobKind, subject: &str, outcome: JobOutcome, message: &s
 /// A daily plan with a store and a drill, of which nothing is known yet.
 fn bare() -> Facts {
     Facts {
+        uncopied: BTreeMap::new(),
         now: at("2026-11-20T07:00:00Z"),
         app: name("crm"),
         environment: name("production"),

@@ -14,10 +14,11 @@ use crate::kept::{self, Proofs};
 use crate::marks::Unchanged;
 use crate::measures;
 use crate::name::Name;
-use crate::point::{Manifest, Outcome, PointId, TriggeredBy};
+use crate::point::{External, Manifest, Outcome, PointId, TriggeredBy};
 use crate::span::Span;
 use crate::survey::{self, Survey};
 use jiff::Timestamp;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of an application.
@@ -55,6 +56,8 @@ pub struct Facts {
     pub ahead: Vec<PointId>,
     /// The measures of the newest complete points of each plan, at most 15, the oldest first.
     pub measured: BTreeMap<Name, Vec<Measured>>,
+    /// Snapshots of machines in the newest complete point of each plan that were not copied where they should be.
+    pub uncopied: BTreeMap<Name, Vec<Uncopied>>,
     /// Give a store the copies it missed.
     pub heal: bool,
 }
@@ -151,6 +154,15 @@ pub struct Point {
     pub bytes: u64,
 }
 
+/// A snapshot of a machine that was not copied into the region that its source names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Uncopied {
+    /// The source.
+    pub source: Name,
+    /// The region.
+    pub region: String,
+}
+
 /// A run of a plan that found nothing new since its newest complete point. Only the last one is
 /// known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,6 +218,7 @@ impl Facts {
         let is_trusted = |copy: &PointCopy| copy.check_trust(&context.trusted).is_ok();
         let points = points(survey, missed, now, &is_trusted);
         let checks = checks(survey, &proofs, &points, now, &is_trusted);
+        let uncopied = uncopied(config, survey, &points);
         let (plans, drills, rpo, rto) = match context.is_cold() {
             true => promised(survey),
             false => configured(config),
@@ -241,6 +254,7 @@ impl Facts {
             jobs: jobs_of(jobs, &host()),
             ahead: survey.ahead(context).into_iter().collect(),
             measured: BTreeMap::new(),
+            uncopied,
             heal: config.run.heal,
         }
     }
@@ -256,6 +270,38 @@ impl Facts {
         });
         self.measured = measured.collect();
     }
+}
+
+/// What of the newest complete point of each plan was not copied into the region that its source names.
+fn uncopied(config: &Config, survey: &Survey, points: &[Point]) -> BTreeMap<Name, Vec<Uncopied>> {
+    let regions = config.source.iter().filter_map(|(name, source)| {
+        let account = source.kind.account()?;
+        Some((name, account.copy_to.as_deref()?))
+    });
+    let regions: BTreeMap<&Name, &str> = regions.collect();
+    let mut found: BTreeMap<Name, Vec<Uncopied>> = BTreeMap::new();
+    for plan in config.plan.keys().filter(|_| !regions.is_empty()) {
+        let mut own = points.iter().filter(|point| point.plan == *plan);
+        let newest = own.rfind(|point| point.counts);
+        let mut copies = survey.copies.iter();
+        let copy =
+            newest.and_then(|point| copies.find(|(_, copy)| copy.manifest.point == point.id));
+        let sources = copy.iter().flat_map(|(_, copy)| &copy.manifest.sources);
+        for source in sources {
+            let wanted = regions.get(&source.name).zip(source.external.as_ref());
+            let Some((region, external)) = wanted else {
+                continue;
+            };
+            let is_there = |one: &External| one.region.as_deref() == Some(region);
+            if !external.everywhere().any(is_there) {
+                found.entry(plan.clone()).or_default().push(Uncopied {
+                    source: source.name.clone(),
+                    region: (*region).to_owned(),
+                });
+            }
+        }
+    }
+    found
 }
 
 /// The runs that found nothing new, as the stores tell of them.

@@ -2,7 +2,7 @@
 
 use super::due::{Agenda, Terms, agenda, decides, usual_backup};
 use super::facts::{
-    DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, VerifyFacts, current_at,
+    DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, Uncopied, VerifyFacts, current_at,
 };
 use super::failing::failing;
 use super::limit::{Limit, LimitOf, limits};
@@ -124,6 +124,9 @@ pub struct PlanStatus {
     pub missing_since: BTreeMap<Name, Timestamp>,
     /// Points that each store lost.
     pub lost_copies: BTreeMap<Name, u64>,
+    /// Snapshots of machines in its newest complete point that were not copied where they should be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uncopied: Vec<Uncopied>,
     /// The last run here that was not successful, unless a successful one followed.
     pub failing: Option<LastJob>,
     /// The last prune here that was not successful, unless a successful one followed.
@@ -490,6 +493,7 @@ fn plan_status(
         missing_copies: copies.missing,
         missing_since: copies.missing_since,
         lost_copies: copies.lost,
+        uncopied: facts.uncopied.get(&plan.name).cloned().unwrap_or_default(),
         failing: failing(
             facts,
             agenda,

@@ -21,8 +21,8 @@ mod silence;
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};
 pub use facts::{
-    Check, DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, StoreFacts, VerifyFacts,
-    current_at, gather, gather_measured, unchanged, unchanged_here,
+    Check, DrillFacts, Facts, PlanFacts, Point, Proved, ReportFacts, StoreFacts, Uncopied,
+    VerifyFacts, current_at, gather, gather_measured, unchanged, unchanged_here,
 };
 pub use judge::{
     DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus,

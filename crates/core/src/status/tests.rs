@@ -134,6 +134,7 @@ fn silent(of: &str) -> StoreFacts {
 /// Facts with these plans, one store, and nothing that ever ran.
 fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
     Facts {
+        uncopied: std::collections::BTreeMap::new(),
         now: at(now),
         app: name("crm"),
         environment: name("production"),

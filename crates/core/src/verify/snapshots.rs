@@ -15,6 +15,9 @@ pub struct VerifiedSnapshot {
     pub source: Name,
     /// Its name.
     pub name: String,
+    /// The region that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// What its keeper says: intact means available and of the machine, and is called so.
     #[serde(serialize_with = "said")]
     pub outcome: Soundness,
@@ -33,10 +36,21 @@ fn said<S: Serializer>(outcome: &Soundness, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl VerifiedSnapshot {
-    /// Asks the keeper of a snapshot for it.
-    pub(super) fn of(context: &Context, named: &Named, keepers: &mut Keepers) -> Self {
-        let external = &named.external;
-        let (outcome, detail) = match keepers.of(&context.config, &named.source) {
+    /// Asks the keepers of a snapshot and of its copies for them.
+    pub(super) fn of(context: &Context, named: &Named, keepers: &mut Keepers) -> Vec<Self> {
+        let all = named.external.everywhere();
+        all.map(|one| VerifiedSnapshot::one(context, named, one, keepers))
+            .collect()
+    }
+
+    fn one(
+        context: &Context,
+        named: &Named,
+        external: &External,
+        keepers: &mut Keepers,
+    ) -> VerifiedSnapshot {
+        let keeper = keepers.of(&context.config, &named.source, external.region.as_deref());
+        let (outcome, detail) = match keeper.map(|keeper| &keeper.there) {
             None => (
                 Soundness::Unread,
                 Some("the machine is not configured here".to_owned()),
@@ -53,6 +67,7 @@ impl VerifiedSnapshot {
         VerifiedSnapshot {
             source: named.source.clone(),
             name: external.name.clone(),
+            region: external.region.clone(),
             released: outcome == Soundness::Missing && !named.stays,
             outcome,
             detail,

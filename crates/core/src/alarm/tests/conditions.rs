@@ -11,7 +11,7 @@ use crate::point::PointId;
 use crate::status::tests::samples::{plan, status};
 use crate::status::{
     DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus, Running,
-    Status, StoreStatus, VerifyStatus,
+    Status, StoreStatus, Uncopied, VerifyStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -255,6 +255,21 @@ fn healing_has_time_before_a_copy_is_missing() {
     assert_eq!(
         found(&lost)[0].text,
         "store offsite lost 2 points of plan hourly"
+    );
+}
+
+#[test]
+fn a_snapshot_in_one_region_alone_is_told_where_two_are_asked_for() {
+    let alone = with_plan(|plan| {
+        plan.uncopied.push(Uncopied {
+            source: name("machine"),
+            region: "eu-west-1".to_owned(),
+        });
+    });
+    assert_ids(&alone, &["plan.hourly.machine/copy-missing"]);
+    assert_eq!(
+        found(&alone)[0].text,
+        "the newest snapshot of machine machine (plan hourly) has no copy in eu-west-1"
     );
 }
 

@@ -3,7 +3,8 @@
 use super::{Gravity, Issue};
 use crate::archive::KeyTemplate;
 use crate::config::{
-    Check, Config, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig, SourceKind,
+    AccountConfig, Check, Config, Ec2Config, ExternalConfig, LightsailConfig, SnapshotConfig,
+    SourceKind,
 };
 use crate::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +85,7 @@ pub(super) fn lightsail(subject: &str, lightsail: &LightsailConfig, issues: &mut
         issues
             .push(Issue::refused(subject, "ports", "0 is no port").hint("write ports = [22, 443]"));
     }
+    copy(subject, &lightsail.account, issues);
     snapshots(subject, &lightsail.snapshots, issues);
 }
 
@@ -121,7 +123,19 @@ pub(super) fn ec2(subject: &str, ec2: &Ec2Config, issues: &mut Vec<Issue>) {
         );
         issues.push(issue.hint("write the address, or its allocation id: eipalloc-…"));
     }
+    copy(subject, &ec2.account, issues);
     snapshots(subject, &ec2.snapshots, issues);
+}
+
+/// Reports a copy that would be where the snapshot is.
+fn copy(subject: &str, account: &AccountConfig, issues: &mut Vec<Issue>) {
+    let why = match account.copy_to.as_deref() {
+        Some("") => "it is empty",
+        Some(region) if region == account.region => "it is the region of the machine",
+        _ => return,
+    };
+    let issue = Issue::refused(subject, "copy_to", why);
+    issues.push(issue.hint("name another region: what one region loses, the other has"));
 }
 
 /// Reports what no snapshot can be.

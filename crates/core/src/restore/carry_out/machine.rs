@@ -123,23 +123,16 @@ impl<'a> Replaced<'a> {
             let message = format!("the point names no snapshot of source {name}");
             Error::new(Code::ObjectMissing, message).hint("choose another point: `lifeboat points`")
         })?;
-        let there = machine::look(provider.as_ref(), &external)?;
-        if there.is_none() {
-            let message = format!(
-                "snapshot {} is not at {}",
-                external.name,
-                provider.describe()
-            );
-            return Err(Error::new(Code::ObjectMissing, message)
-                .hint("it was deleted there: choose a newer point, or restore its data onto a fresh machine"));
-        }
+        let hint =
+            "it was deleted there: choose a newer point, or restore its data onto a fresh machine";
+        let snapshot = machine::there(provider.as_ref(), &external, hint)?.clone();
         let notes = machines::quarantine(context)?.notes;
         let address = Address::look(provider.as_ref(), source, config, &notes)?;
         Ok(Replaced {
             source,
             config,
             provider,
-            snapshot: external,
+            snapshot,
             address,
         })
     }

@@ -104,15 +104,8 @@ fn to_quarantine(incoming: &Incoming<'_>, servers: &mut ScratchServers) -> Resul
         return Err(Error::new(Code::Target, message)
             .hint("run the drill with the configuration that made the point"));
     };
-    if super::look(provider.as_ref(), &reference)?.is_none() {
-        let message = format!(
-            "snapshot {} is not at {}",
-            reference.name,
-            provider.describe()
-        );
-        return Err(Error::new(Code::ObjectMissing, message)
-            .hint("it was deleted there: choose a newer point, or raise keep_at_source"));
-    }
-    let machine = servers.quarantine(incoming.source, provider, &reference, config)?;
+    let hint = "it was deleted there: choose a newer point, or raise keep_at_source";
+    let snapshot = super::there(provider.as_ref(), &reference, hint)?;
+    let machine = servers.quarantine(incoming.source, provider, snapshot, config)?;
     Ok(Arrived::at(Placed::Machine(machine)))
 }

@@ -35,6 +35,18 @@ impl Instance {
         self.client.of(&self.config.account, Lightsail::new)
     }
 
+    fn in_region(&self) -> &str {
+        &self.config.account.region
+    }
+
+    /// The same instance, asked for in another region.
+    fn elsewhere(&self, region: &str) -> Instance {
+        let mut config = self.config.clone();
+        config.account = config.account.in_region(region);
+        config.snapshots.address = None;
+        Instance::new(config)
+    }
+
     /// All snapshots in the region, of whatever.
     fn listed(&self, client: &Lightsail) -> Result<Vec<Value>> {
         let doing = format!("the snapshots of {} cannot be listed", self.config.instance);
@@ -52,10 +64,6 @@ impl Instance {
     fn is_own(&self, name: &str) -> bool {
         let rest = name.strip_prefix(self.config.instance.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(super::RESTORED))
-    }
-
-    fn region(&self) -> &str {
-        &self.config.account.region
     }
 
     /// Attaches an address that is attached to nothing, and looks whether it is.
@@ -84,11 +92,46 @@ impl Instance {
 
 impl Provider for Instance {
     fn describe(&self) -> String {
-        format!("Lightsail in {}", self.region())
+        format!("Lightsail in {}", self.in_region())
     }
 
     fn original(&self) -> &str {
         &self.config.instance
+    }
+
+    fn region(&self) -> Option<&str> {
+        Some(self.in_region())
+    }
+
+    fn copies_to(&self) -> Option<&str> {
+        self.config.account.copy_to.as_deref()
+    }
+
+    fn keeper_in(&self, region: &str) -> Option<Box<dyn Provider>> {
+        Some(Box::new(self.elsewhere(region)))
+    }
+
+    fn copy(&self, taken: &Snapshot, region: &str, name: &str) -> Result<Snapshot> {
+        let there = self.elsewhere(region);
+        let client = there.client()?;
+        let question = json!({
+            "sourceRegion": self.in_region(),
+            "sourceSnapshotName": taken.name,
+            "targetSnapshotName": name,
+        });
+        let made = client.call("CopySnapshot", &question);
+        let found = there.named(client, name)?;
+        if let Err(failed) = made
+            // The name was free a moment ago: it was made by a call whose answer was lost.
+            && !(failed.is_unsure() && found.is_some())
+        {
+            let doing = format!("snapshot {} cannot be copied to {region}", taken.name);
+            return Err(failed.into_error(&doing, "lightsail:CopySnapshot"));
+        }
+        match found {
+            Some(one) => snapshot(&one, region),
+            None => Ok(Snapshot::unseen(String::new(), name)),
+        }
     }
 
     fn machine(&self) -> Result<String> {
@@ -123,7 +166,7 @@ impl Provider for Instance {
         }
         // What says that it did is believed once it is seen.
         match self.named(client, name)? {
-            Some(one) => snapshot(&one, self.region()),
+            Some(one) => snapshot(&one, self.in_region()),
             None => Ok(Snapshot::unseen(String::new(), name)),
         }
     }
@@ -172,7 +215,7 @@ impl Provider for Instance {
         let own = all
             .iter()
             .filter(|one| text(one, "fromInstanceName").is_none_or(|from| self.is_own(from)));
-        own.map(|one| snapshot(one, self.region())).collect()
+        own.map(|one| snapshot(one, self.in_region())).collect()
     }
 
     fn delete(&self, id: &str) -> Result<()> {
@@ -196,7 +239,7 @@ impl Provider for Instance {
         let client = self.client()?;
         let name = &wanted.snapshot.name;
         let Some(found) = self.named(client, name)? else {
-            let message = format!("snapshot {name} is not in {}", self.region());
+            let message = format!("snapshot {name} is not in {}", self.in_region());
             return Err(Error::new(Code::ObjectMissing, message));
         };
         if text(&found, "arn") != Some(&wanted.snapshot.id) {
@@ -217,7 +260,7 @@ impl Provider for Instance {
         };
         let question = json!({
             "instanceNames": [wanted.name],
-            "availabilityZone": zone.unwrap_or_else(|| format!("{}a", self.region())),
+            "availabilityZone": zone.unwrap_or_else(|| format!("{}a", self.in_region())),
             "bundleId": bundle.or(text(&found, "fromBundleId")),
             "instanceSnapshotName": name,
             "tags": tags,
@@ -342,7 +385,7 @@ impl Provider for Instance {
             true => error.hint,
             false => Some(format!(
                 "let it lead somewhere at once: aws lightsail attach-static-ip --region {} --static-ip-name {address} --instance-name {before}",
-                self.region()
+                self.in_region()
             )),
         };
         Err(Error {

@@ -109,6 +109,27 @@ pub trait Provider: Send + Sync {
     /// What the configuration calls the machine.
     fn original(&self) -> &str;
 
+    /// The region that is asked; `None` where there are none.
+    fn region(&self) -> Option<&str> {
+        None
+    }
+
+    /// The region into which snapshots are to be copied.
+    fn copies_to(&self) -> Option<&str> {
+        None
+    }
+
+    /// Who keeps the copies of its snapshots in another region.
+    fn keeper_in(&self, _region: &str) -> Option<Box<dyn Provider>> {
+        None
+    }
+
+    /// Begins to copy a snapshot into another region. The name was free there a moment ago.
+    fn copy(&self, snapshot: &Snapshot, region: &str, _name: &str) -> Result<Snapshot> {
+        let message = format!("snapshot {} cannot be copied to {region}", snapshot.name);
+        Err(Error::new(Code::Unsupported, message))
+    }
+
     /// The machine that does its work now: the original, or one that was restored from it.
     fn machine(&self) -> Result<String> {
         Ok(self.original().to_owned())
@@ -213,27 +234,58 @@ impl MachineSource {
         })
     }
 
-    /// Takes a snapshot, under another name where the plain one is taken by an earlier one.
-    fn take(&self, machine: &str, context: &CaptureContext<'_>) -> Result<Snapshot> {
+    /// Makes a snapshot that somebody keeps, under another name where the plain one is taken by an earlier one.
+    fn make(
+        &self,
+        keeper: &dyn Provider,
+        what: &str,
+        context: &CaptureContext<'_>,
+        begin: impl FnOnce(&str) -> Result<Snapshot>,
+    ) -> Result<Snapshot> {
         let name = context.named(&self.config.name)?.replace('/', "-");
-        let there = self.provider.snapshots()?;
+        let there = keeper.snapshots()?;
         let is_taken = |name: &str| there.iter().any(|s| s.name == name);
         let name = match is_taken(&name) {
             true => format!("{name}-{}", context.named("{point}")?.to_lowercase()),
             false => name,
         };
-        context.reporter.step(&format!("snapshot {name}"), None);
-        let begun = self.provider.create(machine, &name)?;
+        context.reporter.step(&format!("{what} {name}"), None);
+        let begun = begin(&name)?;
         // Where it was not to be seen yet, it has no id yet.
         let same = |found: &Snapshot| match begun.id.is_empty() {
             true => found.name == begun.name,
             false => found.id == begun.id,
         };
-        let what = format!("snapshot {}", begun.name);
+        let what = format!("{what} {}", begun.name);
         until_ready(&what, Duration::from_secs(self.config.wait.seconds), || {
-            let found = self.provider.snapshots()?.into_iter().find(same);
+            let found = keeper.snapshots()?.into_iter().find(same);
             Ok(found.map(|found| (found.state.clone(), found)))
         })
+    }
+
+    /// Copies a snapshot into the region that is asked for. Returns the copy, or what to tell.
+    fn copy(
+        &self,
+        taken: &Snapshot,
+        context: &CaptureContext<'_>,
+    ) -> Result<Option<std::result::Result<Snapshot, String>>> {
+        let Some(region) = self.provider.copies_to() else {
+            return Ok(None);
+        };
+        let Some(keeper) = self.provider.keeper_in(region) else {
+            return Ok(None);
+        };
+        let copied = self.make(keeper.as_ref(), "copy of snapshot", context, |name| {
+            self.provider.copy(taken, region, name)
+        });
+        cancel::check()?;
+        Ok(Some(copied.map_err(|error| {
+            format!(
+                "snapshot {} has no copy in {region}: {}",
+                taken.name,
+                error.with_hint()
+            )
+        })))
     }
 }
 
@@ -249,6 +301,20 @@ impl Snapshot {
             machine: None,
             region: None,
             account: None,
+        }
+    }
+
+    /// As a point names it.
+    fn named(self, machine: &str) -> External {
+        External {
+            id: self.id,
+            name: self.name,
+            machine: machine.to_owned(),
+            created: self.created,
+            bytes: self.bytes,
+            region: self.region,
+            account: self.account,
+            copies: Vec::new(),
         }
     }
 }
@@ -277,23 +343,23 @@ impl Source for MachineSource {
             return Err(no_artifact(artifact));
         }
         let wanted = self.provider.machine()?;
-        let warnings = self.automatic(&wanted).into_iter().collect();
-        let taken = self.take(&wanted, context)?;
+        let mut warnings: Vec<String> = self.automatic(&wanted).into_iter().collect();
+        let taken = self.make(self.provider.as_ref(), "snapshot", context, |name| {
+            self.provider.create(&wanted, name)
+        })?;
         if let Some(other) = taken.machine.as_deref().filter(|other| *other != wanted) {
             let message = format!("snapshot {} is of {other}, and not of {wanted}", taken.name);
             return Err(Error::new(Code::SourceFailed, message).hint(
                 "look at it with the provider's own tools: it was not taken of this machine",
             ));
         }
-        let external = External {
-            id: taken.id,
-            name: taken.name,
-            machine: wanted,
-            created: taken.created,
-            bytes: taken.bytes,
-            region: taken.region,
-            account: taken.account,
-        };
+        let copied = self.copy(&taken, context)?;
+        let mut external = taken.named(&wanted);
+        match copied {
+            Some(Ok(copy)) => external.copies.push(copy.named(&wanted)),
+            Some(Err(told)) => warnings.push(told),
+            None => {}
+        }
         let text = serde_json::to_vec_pretty(&external)
             .map_err(|e| Error::new(Code::Io, "a reference cannot be written").cause(e))?;
         output
@@ -321,6 +387,18 @@ impl Source for MachineSource {
             ),
             Err(error) => return vec![finding(Severity::Error, error.to_string(), error.hint)],
         }];
+        let region = self.provider.copies_to();
+        if let Some(keeper) = region.and_then(|region| self.provider.keeper_in(region)) {
+            let place = keeper.describe();
+            found.push(match keeper.snapshots() {
+                Ok(copies) => {
+                    let text =
+                        format!("{place} answers: {} copies of them are there", copies.len());
+                    finding(Severity::Ok, text, None)
+                }
+                Err(error) => finding(Severity::Error, error.to_string(), error.hint),
+            });
+        }
         let machine = match self.provider.machine() {
             Ok(machine) => machine,
             Err(error) => {
@@ -400,13 +478,28 @@ fn until_it_runs(provider: &dyn Provider, made: Machine, patience: Duration) -> 
     })
 }
 
-/// Says what the provider has of a snapshot that a point names.
-pub fn look(provider: &dyn Provider, snapshot: &External) -> Result<Option<Snapshot>> {
-    let found = provider
-        .snapshots()?
-        .into_iter()
-        .find(|s| s.id == snapshot.id);
-    Ok(found)
+/// What a point names that is where the provider is asked: a snapshot, or the copy of it there. Fails if the
+/// provider does not have it; `hint` says what to do then.
+pub fn there<'a>(
+    provider: &dyn Provider,
+    snapshot: &'a External,
+    hint: &str,
+) -> Result<&'a External> {
+    let wanted = snapshot.seen_from(provider.region());
+    let mut all = provider.snapshots()?.into_iter();
+    if all.any(|there| there.id == wanted.id) {
+        return Ok(wanted);
+    }
+    let message = format!("snapshot {} is not at {}", wanted.name, provider.describe());
+    let elsewhere = snapshot.everywhere().filter(|one| one.id != wanted.id);
+    let regions: Vec<&str> = elsewhere.filter_map(|one| one.region.as_deref()).collect();
+    let hint = match regions.first() {
+        Some(region) => {
+            format!("{hint}; or ask for its copy: a configuration with region = \"{region}\"")
+        }
+        None => hint.to_owned(),
+    };
+    Err(Error::new(Code::ObjectMissing, message).hint(hint))
 }
 
 /// The kinds whose bytes are somewhere else.

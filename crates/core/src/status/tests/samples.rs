@@ -23,6 +23,7 @@ pub(crate) fn plan(name: &'static str) -> PlanStatus {
         stores: Vec::new(),
         missing_copies: BTreeMap::new(),
         lost_copies: BTreeMap::new(),
+        uncopied: Vec::new(),
         failing: None,
         proof: None,
         proved_at: None,

@@ -54,8 +54,57 @@ impl Ec2Instance {
         self.client.of(&self.config.account, Ec2::new)
     }
 
-    fn region(&self) -> &str {
+    fn in_region(&self) -> &str {
         &self.config.account.region
+    }
+
+    /// The same instance, asked for in another region.
+    fn elsewhere(&self, region: &str) -> Ec2Instance {
+        let mut config = self.config.clone();
+        config.account = config.account.in_region(region);
+        config.snapshots.address = None;
+        Ec2Instance::new(config)
+    }
+
+    /// With the tags of an image of a machine, and of its disks.
+    fn tagged(&self, form: Form, machine: &str, shape: &Shape) -> Form {
+        let shape = shape.tags();
+        let mut tags = vec![
+            (OWN, SNAPSHOT),
+            (ORIGINAL, self.config.instance.as_str()),
+            (MACHINE, machine),
+        ];
+        let noted = shape.iter();
+        tags.extend(noted.map(|(key, value)| (key.as_str(), value.as_str())));
+        form.tagged("image", &tags).tagged("snapshot", &tags)
+    }
+
+    /// An image that was made in this region, under a name that was free a moment ago. One that was made by a call
+    /// whose answer was lost is found by its name; `of` is the machine that it is of.
+    fn begun(
+        &self,
+        made: Result<MadeImage, Failed>,
+        name: &str,
+        of: &str,
+        not: impl FnOnce(Failed) -> Error,
+    ) -> Result<Snapshot> {
+        let id = match made {
+            Ok(made) => made.image_id,
+            Err(failed) => {
+                let ours =
+                    |image: &Image| image.name == name && tag(&image.tag_set, MACHINE) == Some(of);
+                let there = match failed.is_unsure() {
+                    true => self.images()?.into_iter().find(ours),
+                    false => None,
+                };
+                there.ok_or_else(|| not(failed))?.image_id
+            }
+        };
+        // What says that it did is believed once it is seen.
+        Ok(match self.image(&id)? {
+            Some(image) => image.snapshot(MACHINE, self.in_region()),
+            None => Snapshot::unseen(id, name),
+        })
     }
 
     /// A question for what belongs to this machine.
@@ -118,7 +167,7 @@ impl Ec2Instance {
         said.addresses_set.items.into_iter().next().ok_or_else(|| {
             Error::new(
                 Code::SourceMissing,
-                format!("{doing}: it is not in {}", self.region()),
+                format!("{doing}: it is not in {}", self.in_region()),
             )
             .hint("aws ec2 describe-addresses shows what is there")
         })
@@ -170,7 +219,7 @@ impl Ec2Instance {
                 "image {} ({}) is not in {}",
                 snapshot.id,
                 snapshot.name,
-                self.region()
+                self.in_region()
             );
             Error::new(Code::ObjectMissing, message).hint("choose a newer point: `lifeboat points`")
         })
@@ -207,7 +256,7 @@ impl Ec2Instance {
 
 impl Provider for Ec2Instance {
     fn describe(&self) -> String {
-        format!("EC2 in {}", self.region())
+        format!("EC2 in {}", self.in_region())
     }
 
     fn original(&self) -> &str {
@@ -226,51 +275,54 @@ impl Provider for Ec2Instance {
 
     fn create(&self, machine: &str, name: &str) -> Result<Snapshot> {
         let Some(of) = self.instance(machine)? else {
-            let message = format!("instance {machine} is not in {}", self.region());
+            let message = format!("instance {machine} is not in {}", self.in_region());
             return Err(Error::new(Code::SourceMissing, message).hint(
                 "correct `instance` or `region`: aws ec2 describe-instances shows what is there",
             ));
         };
-        let shape = Shape::of_instance(&of).tags();
-        let mut tags = vec![
-            (OWN, SNAPSHOT),
-            (ORIGINAL, self.config.instance.as_str()),
-            (MACHINE, machine),
-        ];
-        tags.extend(
-            shape
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_str())),
-        );
         let form = Form::default()
             .with("InstanceId", machine)
             .with("Name", name)
-            .with("NoReboot", "true")
-            .tagged("image", &tags)
-            .tagged("snapshot", &tags);
+            .with("NoReboot", "true");
+        let form = self.tagged(form, machine, &Shape::of_instance(&of));
         let made = self.client()?.call::<MadeImage>("CreateImage", &form);
-        let id = match made {
-            Ok(made) => made.image_id,
-            Err(failed) => {
-                // The name was free a moment ago: it was made by a call whose answer was lost.
-                let ours = |image: &Image| {
-                    image.name == name && tag(&image.tag_set, MACHINE) == Some(machine)
-                };
-                let there = match failed.is_unsure() {
-                    true => self.images()?.into_iter().find(ours),
-                    false => None,
-                };
-                let Some(there) = there else {
-                    let doing = format!("no image of {machine} can be made");
-                    return Err(failed.into_error(&doing, "ec2:CreateImage"));
-                };
-                there.image_id
-            }
-        };
-        // What says that it did is believed once it is seen.
-        Ok(match self.image(&id)? {
-            Some(image) => image.snapshot(MACHINE, self.region()),
-            None => Snapshot::unseen(id, name),
+        self.begun(made, name, machine, |failed| {
+            let doing = format!("no image of {machine} can be made");
+            failed.into_error(&doing, "ec2:CreateImage")
+        })
+    }
+
+    fn region(&self) -> Option<&str> {
+        Some(self.in_region())
+    }
+
+    fn copies_to(&self) -> Option<&str> {
+        self.config.account.copy_to.as_deref()
+    }
+
+    fn keeper_in(&self, region: &str) -> Option<Box<dyn Provider>> {
+        Some(Box::new(self.elsewhere(region)))
+    }
+
+    fn copy(&self, taken: &Snapshot, region: &str, name: &str) -> Result<Snapshot> {
+        let there = self.elsewhere(region);
+        let image = self.image(&taken.id)?;
+        let noted = image.map(|image| Shape::of_tags(&image.tag_set));
+        let machine = taken.machine.as_deref().unwrap_or_default();
+        let form = Form::default()
+            .with("SourceImageId", &taken.id)
+            .with("SourceRegion", self.in_region())
+            .with("Name", name)
+            // A call that is made again makes no second image.
+            .with(
+                "ClientToken",
+                sha256_hex(format!("{} {region}", taken.id).as_bytes()),
+            );
+        let form = self.tagged(form, machine, &noted.unwrap_or_default().anywhere());
+        let made = there.client()?.call::<MadeImage>("CopyImage", &form);
+        there.begun(made, name, machine, |failed| {
+            let doing = format!("image {} cannot be copied to {region}", taken.name);
+            failed.into_error(&doing, "ec2:CopyImage")
         })
     }
 
@@ -278,7 +330,7 @@ impl Provider for Ec2Instance {
         let all = self.images()?;
         let all = all
             .iter()
-            .map(|image| image.snapshot(MACHINE, self.region()));
+            .map(|image| image.snapshot(MACHINE, self.in_region()));
         Ok(all.collect())
     }
 
@@ -334,7 +386,9 @@ impl Provider for Ec2Instance {
             }
             None => {
                 tags.push((OWN, OF_RESTORE));
-                noted
+                // What was noted of a copy is not of its region.
+                let subnet = noted.subnet.clone().or(self.config.subnet.clone());
+                Shape { subnet, ..noted }
             }
         };
         if shape.instance_type.is_none() {
@@ -375,7 +429,8 @@ impl Provider for Ec2Instance {
     fn open_like(&self, machine: &Machine, other: &str) -> Result<Option<String>> {
         let Some(like) = self.instance(other)? else {
             return Ok(Some(format!(
-                "{other} is gone: {} has the security groups that were noted with the snapshot",
+                "{other} is not in {}: {} has the security groups that were noted with the snapshot, and that of its network if none were",
+                self.in_region(),
                 machine.name
             )));
         };

@@ -52,6 +52,16 @@ impl Shape {
         }
     }
 
+    /// What of it there is in every region.
+    pub(super) fn anywhere(self) -> Self {
+        Shape {
+            instance_type: self.instance_type,
+            profile: self.profile,
+            tokens: self.tokens,
+            ..Shape::default()
+        }
+    }
+
     /// The tags that hold it.
     pub(super) fn tags(&self) -> Vec<(String, String)> {
         let single = [
