@@ -6,6 +6,7 @@ mod policy;
 mod posture;
 pub mod repo;
 mod report;
+mod restores;
 mod shared;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -13,6 +14,7 @@ pub use cost::Cost;
 pub use policy::{Policy, PolicyFormat};
 pub use posture::Posture;
 pub use report::{ReportArgs, ReportForm};
+pub use restores::RestoresCommand;
 pub use shared::{AsOf, Cold};
 use shared::{FromStore, InStore, POINT, Trust};
 use std::path::PathBuf;
@@ -97,6 +99,11 @@ pub enum Command {
     Drill(Drill),
     /// Bring a restore point back: into a directory, another database, or onto the live application
     Restore(Restore),
+    /// Live restores that are open: go on with one, take it back, or let go of what was live before
+    Restores {
+        #[command(subcommand)]
+        command: RestoresCommand,
+    },
     /// Do whatever is due, then exit: what cron or a systemd timer calls
     Run(RunDue),
     /// Stay, and do what is due when it is due; or ask the daemon that runs
@@ -169,6 +176,7 @@ impl Command {
         match self {
             Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
             Command::Drill(_) | Command::Restore(_) => true,
+            Command::Restores { command } => !matches!(command, RestoresCommand::List),
             Command::Pin(_) | Command::Unpin(_) => true,
             Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,

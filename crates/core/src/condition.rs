@@ -39,6 +39,8 @@ pub enum ConditionKind {
     Anomaly,
     /// A live restore brought back something else than was captured.
     RestoreDiffers,
+    /// A live restore was interrupted, or what was live before it is removed soon.
+    RestoreOpen,
     /// Something is set up less safely than it should be.
     Posture,
     /// A key or a certificate expires soon.
@@ -55,7 +57,7 @@ pub enum ConditionKind {
 
 impl ConditionKind {
     /// Every kind.
-    pub const ALL: [ConditionKind; 19] = [
+    pub const ALL: [ConditionKind; 20] = [
         ConditionKind::Failed,
         ConditionKind::Partial,
         ConditionKind::Overdue,
@@ -69,6 +71,7 @@ impl ConditionKind {
         ConditionKind::PruneFailed,
         ConditionKind::Anomaly,
         ConditionKind::RestoreDiffers,
+        ConditionKind::RestoreOpen,
         ConditionKind::Posture,
         ConditionKind::Expiring,
         ConditionKind::Clock,
@@ -93,6 +96,7 @@ impl ConditionKind {
             ConditionKind::PruneFailed => "prune-failed",
             ConditionKind::Anomaly => "anomaly",
             ConditionKind::RestoreDiffers => "restore-differs",
+            ConditionKind::RestoreOpen => "restore-open",
             ConditionKind::Posture => "posture",
             ConditionKind::Expiring => "expiring",
             ConditionKind::Clock => "clock",

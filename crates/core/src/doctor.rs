@@ -16,6 +16,7 @@ use crate::place::aside;
 use crate::posture::{self, owners::Owners};
 use crate::resolve::resolve;
 use crate::restore::leftovers::{self, Leftover};
+use crate::restoring::{self, Restore};
 use crate::runbook;
 use crate::scratch;
 use crate::secret::Scrubber;
@@ -168,6 +169,7 @@ fn state(context: &Context) -> Vec<Finding> {
             ),
         )
     }));
+    findings.extend(interrupted(context));
     findings.extend(leftovers::find(context).iter().map(|left| {
         hinted(
             &format!("source.{}", left.source),
@@ -177,6 +179,27 @@ fn state(context: &Context) -> Vec<Finding> {
         )
     }));
     findings
+}
+
+/// Restores that were interrupted while something of them was live.
+fn interrupted(context: &Context) -> Vec<Finding> {
+    let subject = "app.restores";
+    match restoring::all::<Restore>(&context.state) {
+        Ok(all) => {
+            let all = all.into_iter().filter(Restore::is_interrupted);
+            all.map(|restore| {
+                let error = restore.interrupted();
+                Finding::new(subject, Severity::Error, error.message, error.hint)
+            })
+            .collect()
+        }
+        Err(error) => vec![Finding::new(
+            subject,
+            Severity::Error,
+            error.to_string(),
+            error.hint,
+        )],
+    }
 }
 
 fn keys(context: &Context) -> Vec<Finding> {

@@ -216,6 +216,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         phases: rehearsal.watch.phases,
         rto_seconds: rto,
         rpo_seconds: oldest.map_or(0.0, |o| (started.as_second() - o).max(0) as f64),
+        downtime_seconds: None,
         rto_target_seconds: seconds(context.config.app.rto),
         rpo_target_seconds: seconds(context.config.app.rpo),
     };

@@ -74,6 +74,7 @@ pub mod repo;
 pub mod report;
 pub mod resolve;
 pub mod restore;
+pub mod restoring;
 pub mod retention;
 pub mod runbook;
 pub mod schedule;

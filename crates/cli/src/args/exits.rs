@@ -29,6 +29,12 @@ const LOCKED: Meaning = (
     "another process is at work there, or was in between",
 );
 
+const RESTORING: Meaning = (Exit::Busy, "a restore is running");
+const UNCONFIRMED: Meaning = (
+    Exit::NeedsConfirmation,
+    "nothing was done: it was not confirmed",
+);
+
 /// Exit codes of every command of a repository, beside its own.
 const OF_REPOSITORY: &[Meaning] = &[UNSOUND, LOCKED];
 
@@ -74,7 +80,10 @@ const TABLE: &[(&str, &[Meaning])] = &[
                 "the point is partial, or a store did not receive its copy",
             ),
             UNSOUND,
-            (Exit::Busy, "another backup of this plan is running"),
+            (
+                Exit::Busy,
+                "another backup of this plan, or a restore, is at work or not over",
+            ),
         ],
     ),
     (
@@ -168,6 +177,26 @@ const TABLE: &[(&str, &[Meaning])] = &[
                 Exit::NeedsConfirmation,
                 "nothing was done: it was planned, or not confirmed",
             ),
+        ],
+    ),
+    ("restores list", &[]),
+    (
+        "restores resume",
+        &[
+            (
+                Exit::NotProved,
+                "failed: it differs, is not all there, or was swapped back",
+            ),
+            RESTORING,
+            UNCONFIRMED,
+        ],
+    ),
+    ("restores undo", &[RESTORING, UNCONFIRMED]),
+    (
+        "restores finish",
+        &[
+            (Exit::Busy, "a restore is running, or this one is not over"),
+            UNCONFIRMED,
         ],
     ),
     (
@@ -397,7 +426,7 @@ mod tests {
   2  usage or configuration: something that is asked for cannot be
   3  the point is partial, or a store did not receive its copy
   4  something stored is damaged, missing or not to be trusted
-  6  another backup of this plan is running";
+  6  another backup of this plan, or a restore, is at work or not over";
         assert_eq!(text(&of("backup").expect("a command")), expected);
         assert!(of("repo key").is_none());
         let all: Vec<Exit> = of("").expect("the program").iter().map(|m| m.0).collect();

@@ -117,6 +117,10 @@ pub fn show_record(out: &Printer, record: &Record) {
         "  {}",
         measured("recovery point", point.0, point.1, record.missed_rpo())
     ));
+    if let Some(down) = record.downtime_seconds {
+        let down = output::seconds(down);
+        out.line(format!("  downtime {down}, from stop to start"));
+    }
 }
 
 /// Where the evidence is.

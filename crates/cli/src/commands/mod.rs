@@ -22,6 +22,7 @@ mod prune;
 mod repo;
 mod report;
 mod restore;
+mod restores;
 mod run;
 mod status;
 mod verify;
@@ -214,6 +215,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Unpin(args) => prune::pin(run, args, false),
         Command::Drill(args) => drill::run(run, args),
         Command::Restore(args) => restore::run(run, args),
+        Command::Restores { command } => restores::run(run, command),
         Command::Run(args) => run::run(run, args),
         Command::Daemon(args) => daemon::run(run, args),
         Command::Jobs(args) => run::jobs(run, args),

@@ -164,7 +164,7 @@ fn show_plan(
     out.line(format!("  {again} --to DIRECTORY"));
 }
 
-fn show_report(out: &Printer, report: &Report) {
+pub fn show_report(out: &Printer, report: &Report) {
     let record = &report.evidence.record;
     match report.undone {
         Some(true) => out.line("FAILED AND SWAPPED BACK: the application is as it was before"),

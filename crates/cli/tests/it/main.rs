@@ -88,6 +88,7 @@ mod repo_mount;
 mod report;
 mod restore_md;
 mod restored_live;
+mod restores;
 mod rights;
 mod roundtrip;
 mod run;

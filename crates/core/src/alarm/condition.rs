@@ -11,8 +11,8 @@ use crate::point::PointId;
 use crate::secret::Scrubber;
 use crate::span::Span;
 use crate::status::{
-    DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status, StoreStatus,
-    Uncopied, VerifyStatus,
+    DrillStanding, DrillStatus, Freshness, LastJob, OpenRestore, PlanStatus, Running, Status,
+    StoreStatus, Uncopied, VerifyStatus,
 };
 use crate::visible::visible;
 use jiff::Timestamp;
@@ -24,6 +24,9 @@ const HEALED_WITHIN_SECONDS: i64 = 3600;
 const LATE_SECONDS: i64 = 3600;
 /// Time for which a restore that brought back something else is told of, unless a later one does not.
 const DIFFERS_DAYS: i64 = 30;
+
+/// Time before what was live before a restore is removed by which that is told.
+const TOLD_BEFORE_DAYS: i64 = 3;
 
 /// What to do first about a store that refuses this host.
 const DENIED_HINT: &str =
@@ -168,6 +171,7 @@ pub fn conditions(
         }
     }
     of_restore(status, &mut found);
+    found.extend(of_open_restores(status));
     if let Some(point) = status.points_ahead.first() {
         let severity = Severity::Error;
         let text = format!("{point} is dated in the future: some clock is or was wrong");
@@ -517,6 +521,30 @@ fn of_verify(verify: &VerifyStatus, found: &mut Vec<Condition>) {
         let condition = Condition::new(&*subject, kind, Severity::Warning, None, text);
         found.push(condition.hint("let `lifeboat run` or the daemon run, or verify by hand"));
     }
+}
+
+/// A restore that is half done wants somebody; what is removed soon is told before.
+fn of_open_restores(status: &Status) -> impl Iterator<Item = Condition> {
+    status.open_restores.iter().filter_map(|restore| {
+        let OpenRestore { id, begun, .. } = restore;
+        let (subject, kind) = (format!("restore.{id}"), ConditionKind::RestoreOpen);
+        if restore.interrupted {
+            let text = format!("restore {id} was interrupted while something of it was live");
+            let condition = Condition::new(subject, kind, Severity::Error, Some(*begun), text);
+            return Some(condition.hint(format!(
+                "go on with it, or take it back: lifeboat restores resume {id}, lifeboat restores undo {id}"
+            )));
+        }
+        let until = restore.until?;
+        let soon = seconds(status.at, until) <= TOLD_BEFORE_DAYS * 86_400;
+        soon.then(|| {
+            let text = format!(
+                "what was live before restore {id} is removed at {until}: it cannot be taken back from then on"
+            );
+            let condition = Condition::new(subject, kind, Severity::Warning, None, text);
+            condition.hint(format!("if all is well, let it go: lifeboat restores finish {id}"))
+        })
+    })
 }
 
 fn of_restore(status: &Status, found: &mut Vec<Condition>) {

@@ -31,6 +31,7 @@ use crate::point::{
     Consistency, Details, DetailsArtifact, External, FileAttributes, ManifestArtifact,
     ManifestSource, Outcome, PointId, Trigger, TriggeredBy,
 };
+use crate::restoring;
 use crate::scratch;
 use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
@@ -217,6 +218,9 @@ impl<'a> Run<'a> {
         plan: &'a PlanConfig,
         options: &Options,
     ) -> Result<Self> {
+        if !options.safety {
+            restoring::refuse_beside(&context.state)?;
+        }
         let point = PointId::new(&context.clock);
         let mut stores = Vec::new();
         let mut errors: Vec<Error> = Vec::new();

@@ -21,6 +21,8 @@ pub enum Activity {
     Drill,
     /// A real restore.
     Restore,
+    /// What a real restore replaced was put back.
+    Undo,
 }
 
 /// Verdict on a drill or restore.
@@ -126,6 +128,7 @@ impl Activity {
         match self {
             Activity::Drill => "drill",
             Activity::Restore => "restore",
+            Activity::Undo => "undo",
         }
     }
 }
@@ -206,6 +209,10 @@ pub struct Record {
     pub rto_seconds: f64,
     /// Seconds between the capture and the start: the data that would have been lost.
     pub rpo_seconds: f64,
+    /// Seconds for which the application was down: from the first command that stops it to the end of the last one
+    /// that starts it. Of a live restore only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime_seconds: Option<f64>,
     /// The recovery time objective in seconds at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto_target_seconds: Option<u64>,
@@ -333,6 +340,7 @@ pub(crate) fn sample() -> Record {
         }],
         rto_seconds: 2.5,
         rpo_seconds: 3600.0,
+        downtime_seconds: None,
         rto_target_seconds: None,
         rpo_target_seconds: None,
     }

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::history::{Ended, History, Job, JobKind, JobLog, JobOutcome};
 use crate::observe::{Observer, Reporter};
+use crate::restore;
 use crate::status::{self, Agenda, Due, Facts, Status, Terms, agenda, judge};
 use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -156,6 +157,9 @@ impl Turn<'_> {
             .end_interrupted(&app.name, &app.environment, now)?
         {
             self.watcher.ended(&job);
+        }
+        for told in restore::open::let_go(&context) {
+            self.watcher.warned(&told);
         }
         let courier = self.courier();
         let (sender, ends) = unbounded();

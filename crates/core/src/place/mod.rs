@@ -14,7 +14,7 @@ mod tests;
 mod within;
 
 pub use extract::{Extracted, extract};
-pub use swap::{Swap, swap_in};
+pub use swap::{Noted, Swap, swap_in};
 pub(crate) use tape::{Member, TapeReader};
 pub use within::Within;
 

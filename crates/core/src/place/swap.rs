@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Fact, Result};
 use crate::sqlite::{COMPANIONS, companion};
 use rustix::fs::{CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// A completed swap that can be undone.
@@ -67,6 +68,141 @@ pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
             Err(_) => error.about(Fact::HalfSwapped),
         }),
     }
+}
+
+/// A swap, as it is noted before it is made: with what tells the old content from the new one under any name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Noted {
+    aside: PathBuf,
+    live: PathBuf,
+    keep: PathBuf,
+    /// The inode of the new content.
+    new: u64,
+    /// That of the old one; `None` if nothing was live.
+    old: Option<u64>,
+}
+
+impl Noted {
+    /// Notes a swap that is to be made.
+    pub fn of(aside: &Path, live: &Path, keep: &Path) -> Result<Noted> {
+        let new = look(aside)?.ok_or_else(|| gone(aside, "what is to be swapped in"))?;
+        Ok(Noted {
+            aside: aside.to_owned(),
+            live: live.to_owned(),
+            keep: keep.to_owned(),
+            new: new.st_ino,
+            old: look(live)?.map(|old| old.st_ino),
+        })
+    }
+
+    /// Where the new content was staged.
+    pub fn aside(&self) -> &Path {
+        &self.aside
+    }
+
+    /// The live path.
+    pub fn live(&self) -> &Path {
+        &self.live
+    }
+
+    /// The path for the old content.
+    pub fn planned_keep(&self) -> &Path {
+        &self.keep
+    }
+
+    /// Where the old content is kept once the swap is made; `None` if nothing was live.
+    pub fn keep(&self) -> Option<&Path> {
+        self.old.map(|_| self.keep.as_path())
+    }
+
+    /// Makes a swap whole that was interrupted anywhere: `None` if everything is as it was before. Fails, and changes
+    /// nothing, if either content is not where a swap could have left it.
+    pub fn settle(&self) -> Result<Option<Swap>> {
+        let inode = |path: &Path| Ok::<_, Error>(look(path)?.map(|stat| stat.st_ino));
+        let (aside, live, keep) = (inode(&self.aside)?, inode(&self.live)?, inode(&self.keep)?);
+        if live == Some(self.new) {
+            if self.old.is_some() && keep != self.old {
+                if aside != self.old {
+                    return Err(gone(&self.keep, "what was live before"));
+                }
+                self.rename(&self.aside, &self.keep)?;
+            }
+            return self.made().map(Some);
+        }
+        match (live, self.old) {
+            (None, Some(_)) if keep == self.old => self.rename(&self.keep, &self.live)?,
+            (live, old) if live == old => {}
+            _ => {
+                let message = format!(
+                    "{} is neither what was restored nor what was live before",
+                    self.live.display()
+                );
+                return Err(Error::new(Code::Target, message)
+                    .hint("somebody replaced it: look at it, and at what is kept beside it"));
+            }
+        }
+        for ending in COMPANIONS {
+            let (live, kept) = (companion(&self.live, ending), companion(&self.keep, ending));
+            if look(&kept)?.is_some() {
+                self.rename(&kept, &live)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The swap, which was made whole. Fails if the old content is not kept any more.
+    pub fn made(&self) -> Result<Swap> {
+        let kept = look(&self.keep)?;
+        if self.old.is_some() && kept.is_none() {
+            return Err(gone(&self.keep, "what was live before"));
+        }
+        let live = look(&self.live)?.ok_or_else(|| gone(&self.live, "what was restored"))?;
+        // Where the new content returns to; what it was staged in is gone once a restore is over.
+        super::create_directory(parent(&self.aside))?;
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
+        let mut companions = Vec::new();
+        for ending in COMPANIONS {
+            let (live, kept) = (companion(&self.live, ending), companion(&self.keep, ending));
+            if look(&kept)?.is_some() {
+                companions.push((live, kept));
+            }
+        }
+        Ok(Swap {
+            aside: self.aside.clone(),
+            live: self.live.clone(),
+            keep: self.keep.clone(),
+            existed: self.old.is_some(),
+            file: is_file(live) && kept.is_none_or(is_file),
+            companions,
+        })
+    }
+
+    /// Notes anew what is live and what is kept, before the swap is undone: both may have been replaced by whoever
+    /// works with them.
+    pub fn look_again(&mut self) -> Result<()> {
+        let live = look(&self.live)?.ok_or_else(|| gone(&self.live, "what was restored"))?;
+        self.new = live.st_ino;
+        if self.old.is_some() {
+            let kept = look(&self.keep)?;
+            let kept = kept.ok_or_else(|| gone(&self.keep, "what was live before"))?;
+            self.old = Some(kept.st_ino);
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        rename(from, to, RenameFlags::NOREPLACE).map_err(|error| refused(from, to, error))?;
+        sync_directory(parent(from))?;
+        sync_directory(parent(to))
+    }
+}
+
+fn gone(path: &Path, what: &str) -> Error {
+    Error::new(
+        Code::Target,
+        format!("{what} is not at {} any more", path.display()),
+    )
+    .hint("somebody moved or removed it; the safety point of that restore has what was live before")
 }
 
 fn look(path: &Path) -> Result<Option<Stat>> {
@@ -166,7 +302,17 @@ impl Swap {
         }
         if self.existed {
             match rustix::fs::renameat_with(CWD, keep, CWD, live, RenameFlags::EXCHANGE) {
-                Ok(()) => rename(keep, aside, none).map_err(|e| refused(keep, aside, e))?,
+                Ok(()) => {
+                    if let Err(error) = rename(keep, aside, none) {
+                        let error = refused(keep, aside, error);
+                        let again =
+                            rustix::fs::renameat_with(CWD, keep, CWD, live, RenameFlags::EXCHANGE);
+                        return Err(match again {
+                            Ok(()) => error,
+                            Err(_) => half(error, live),
+                        });
+                    }
+                }
                 Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                     rename(live, aside, none).map_err(|e| refused(live, aside, e))?;
                     rename(keep, live, none).map_err(|e| refused(keep, live, e))?;

@@ -184,7 +184,7 @@ fn proofs(
     let own = records.iter().filter(|record| {
         let is_own = match record.activity {
             Activity::Drill => drill.is_some() && record.drill.as_ref() == drill,
-            Activity::Restore => drill.is_none(),
+            Activity::Restore | Activity::Undo => drill.is_none(),
         };
         is_own && window.has(record.finished)
     });

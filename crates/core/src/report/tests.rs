@@ -78,6 +78,8 @@ fn job(id_: &str, kind: JobKind, subject: &str, outcome: JobOutcome, message: &s
 /// A daily plan with a store and a drill, of which nothing is known yet.
 fn bare() -> Facts {
     Facts {
+        restores: Vec::new(),
+        keep_aside: crate::span::Span { seconds: 0 },
         uncopied: BTreeMap::new(),
         now: at("2026-11-20T07:00:00Z"),
         app: name("crm"),

@@ -4,23 +4,20 @@
 
 mod buckets;
 mod machine;
+mod onto_live;
 mod prepare;
 mod report;
 
 pub(super) use machine::{is_aside, is_of_machine, plan as plan_machine};
 
-use super::checks::{self, Checked};
+use super::checks;
+use super::journal::Journal;
 use super::resume::Resumable;
-use super::swap::{PreparedSwap, Swapped};
-use super::{
-    Restored, Stopwatch, application, bring_back, interrupted, leftovers, partly_filled,
-    prove_again,
-};
-use crate::backup;
+use super::swap::Swapped;
+use super::{Restored, Stopwatch, bring_back, partly_filled, prove_again};
 use crate::cancel;
-use crate::config::SourceKind;
 use crate::context::Context;
-use crate::error::{Code, Error, Fact, Result};
+use crate::error::{Code, Error, Result};
 use crate::fetch::Fetched;
 use crate::kind::StoredKind;
 use crate::name::Name;
@@ -33,7 +30,6 @@ use crate::secret::Secret;
 use crate::source::{self, Database, Target};
 use crate::staging;
 use crate::transport::{Command, Transport};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -60,6 +56,28 @@ fn takes_url(kind: &StoredKind, url: &str) -> bool {
         StoredKind::Known(kind) => source::descriptor(*kind).takes_url(url),
         StoredKind::Unknown(_) => false,
     }
+}
+
+/// Runs commands of `[restore]`, one after the other, until one fails.
+pub(super) fn run_commands(context: &Context, commands: &[Vec<String>]) -> Result<()> {
+    let mut commands = commands.iter().filter_map(|words| words.split_first());
+    commands.try_for_each(|(program, arguments)| run_command(context, program, arguments))
+}
+
+fn run_command(context: &Context, program: &str, arguments: &[String]) -> Result<()> {
+    let words = [&[program.to_owned()], arguments].concat().join(" ");
+    context.reporter.step(&words, None);
+    // An interrupted restore must still start what it stopped.
+    let command = Command::new(program)
+        .args(arguments)
+        .scrub_with(&context.scrubber)
+        .cleanup();
+    let output = Transport::Local.output(&command)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = format!("{words} ended with {}", output.status);
+    Err(Error::new(Code::Target, message).cause(output.stderr))
 }
 
 /// A running restore.
@@ -90,6 +108,12 @@ pub(super) struct Restoring<'a> {
     lacking: bool,
     /// True if the operator asked for a restore without proof.
     unproven: bool,
+    /// What a live restore notes before it does it.
+    journal: Option<Journal>,
+    /// When the application began to be stopped.
+    stopped: Option<Instant>,
+    /// Seconds for which the application was down.
+    downtime: Option<f64>,
 }
 
 impl<'a> Restoring<'a> {
@@ -114,6 +138,9 @@ impl<'a> Restoring<'a> {
             left: vec![],
             lacking: false,
             unproven: false,
+            journal: None,
+            stopped: None,
+            downtime: None,
         }
     }
 
@@ -341,308 +368,5 @@ impl<'a> Restoring<'a> {
             ),
         });
         self.restored.push(restored);
-    }
-
-    /// Undoes or finishes the swaps that an earlier live restore left interrupted, and removes the
-    /// copies that it left.
-    pub fn recover(&mut self) -> Result<()> {
-        let sources = self.wanted.iter().map(|wanted| wanted.name().as_str());
-        let ended = interrupted::recover(self.context, sources)?;
-        self.warnings.extend(ended.into_iter().map(|e| e.text));
-        self.warnings.extend(leftovers::clean_up(self.context)?);
-        Ok(())
-    }
-
-    /// Stages and compares everything while the application still runs; then stops, swaps and
-    /// starts the application and runs the checks.
-    pub fn onto_live(&mut self, reason: Option<String>, unproven: bool) -> Result<()> {
-        if unproven {
-            self.unproven = true;
-            let limit = "it was asked for without proof (--unproven)";
-            self.limits.push(limit.into());
-        }
-        for fetched in self.points {
-            if let Err(error) = &fetched.details {
-                let why = format!("what was captured cannot be read: {error}");
-                self.may_be_unproven(&why)?;
-                self.limits.push(why);
-            }
-        }
-        let mut swaps: Vec<PreparedSwap> = Vec::new();
-        let prepared = self.prepare_all(&mut swaps);
-        let ids: Vec<&PointId> = self.points.iter().map(|p| &p.copy.manifest.point).collect();
-        let done = prepared.and_then(|()| {
-            self.take_safety_points(reason);
-            leftovers::note_swap(self.context, &ids)?;
-            self.swap_all(&swaps)
-        });
-        if self.undone == Some(false) {
-            // Only a person can now tell which of these leftovers is still needed.
-            return done;
-        }
-        let nothing_changed = done.is_err() || self.undone == Some(true);
-        for swap in &swaps {
-            let stays = swap.clean(nothing_changed, &self.context.scrubber);
-            self.warn_of(stays);
-        }
-        if nothing_changed {
-            staging::remove_empty(&self.made);
-        }
-        if let Err(error) = leftovers::strike_out(self.context) {
-            self.warnings.push(error.to_string());
-        }
-        done
-    }
-
-    fn prepare_all(&mut self, swaps: &mut Vec<PreparedSwap>) -> Result<()> {
-        for wanted in self.wanted.clone() {
-            swaps.extend(self.prepare(&wanted)?);
-        }
-        let unknown = |check: &&CheckResult| check.outcome == CheckOutcome::Unknown;
-        if let Some(check) = self.checks.iter().find(unknown) {
-            self.may_be_unproven(&format!("{}: {}", check.name, check.observed()))?;
-        }
-        match self
-            .checks
-            .iter()
-            .find(|c| c.outcome == CheckOutcome::Failed)
-        {
-            None => Ok(()),
-            Some(check) => {
-                let message = format!("{} differs from what was captured", check.name);
-                Err(Error::new(Code::NotProved, message)
-                    .cause(check.observed())
-                    .hint(
-                        "nothing live was changed; choose another point or another copy (--store)",
-                    ))
-            }
-        }
-    }
-
-    /// Fails for a source that is not proved, unless the operator asked for a restore without
-    /// proof.
-    fn may_be_unproven(&self, why: &str) -> Result<()> {
-        if self.unproven {
-            return Ok(());
-        }
-        let points = self.named_points();
-        let message = format!("nothing proves that {points} comes back as it was captured");
-        Err(Error::new(Code::NotProved, message).cause(why).hint(
-            "nothing live was changed; choose another copy (--store) or another point, or go on without proof: --unproven, with a --reason that says why",
-        ))
-    }
-
-    fn swap_all(&mut self, swaps: &[PreparedSwap]) -> Result<()> {
-        let restore = self.context.config.restore.clone();
-        let swapped = self.run_all(&restore.stop).and_then(|()| {
-            swaps.iter().try_for_each(|swap| {
-                let scrubber = &self.context.scrubber;
-                let what = format!("swap {}", swap.source);
-                let swapped = self.watch.time(what, || swap.carry_out(scrubber))?;
-                self.swapped.push(swapped);
-                Ok(())
-            })
-        });
-        if let Err(error) = swapped {
-            let untouched = self.swapped.is_empty();
-            let half = error.fact == Some(Fact::HalfSwapped);
-            let became = match (self.undo(half), untouched) {
-                (true, true) => "nothing was swapped in, the application is as it was before",
-                (true, false) => "failed and swapped back, the application is as it was before",
-                (false, _) => "failed, and not all of it could be swapped back",
-            };
-            let _ = self.run_all(&restore.start);
-            return Err(Error {
-                message: format!("{became}: {}", error.message),
-                ..error
-            });
-        }
-        for (swap, swapped) in swaps.iter().zip(&self.swapped) {
-            if let Some(kept) = swapped.kept() {
-                let text = format!(
-                    "source {}: what was live before is kept as {kept}",
-                    swap.source
-                );
-                self.kept.push(text);
-            }
-        }
-        self.move_to_live(swaps);
-        if let Err(error) = self
-            .run_all(&restore.prepare)
-            .and_then(|()| self.run_all(&restore.start))
-            .and_then(|()| self.run_all(&restore.after))
-        {
-            let name = Subject::word("start");
-            self.checks
-                .push(CheckResult::failed(name, "every command succeeds", &error));
-        }
-        let own = self.restored.len();
-        let untouched = checks::untouched(&self.context.config, &self.restored);
-        self.restored.extend(untouched);
-        let checked = Checked {
-            context: self.context,
-            restored: &self.restored,
-            points: self.points,
-            directory: Path::new("/"),
-        };
-        let asked = restore.checks.iter().filter(|check| !is_aside(check));
-        let results: Vec<_> = asked.map(|check| checks::run(&checked, check)).collect();
-        self.restored.truncate(own);
-        // What is live must answer. A check that could not be made counts as well, unless it is of
-        // a source that was not to be restored.
-        let unanswered = |c: &CheckResult| c.outcome == CheckOutcome::Unknown && c.code.is_some();
-        let unanswered = results.iter().any(unanswered);
-        self.checks.extend(results);
-        let failed = |c: &CheckResult| c.outcome == CheckOutcome::Failed;
-        if unanswered || self.checks.iter().any(failed) {
-            let _ = self.run_all(&restore.stop);
-            self.undo(false);
-            let _ = self.run_all(&restore.start);
-        }
-        Ok(())
-    }
-
-    /// Takes safety points of what is live now, by the plans of the restored sources. A failure
-    /// must not stop a restore of something broken: what is live is also kept beside what is
-    /// swapped in.
-    fn take_safety_points(&mut self, reason: Option<String>) {
-        let of = format!(
-            "before the restore of {}: {}",
-            self.named_points(),
-            reason.unwrap_or_default()
-        );
-        let plans: BTreeSet<&Name> = self.points.iter().map(|p| &p.copy.manifest.plan).collect();
-        for plan in plans {
-            if !self.is_any_live(plan) {
-                let text =
-                    "nothing of it was live, so that there was nothing to take a safety point of";
-                self.warnings.push(format!("plan {plan}: {text}"));
-                continue;
-            }
-            let options = backup::Options {
-                safety: true,
-                slot: None,
-                plan: Some(plan.to_string()),
-                reason: Some(of.clone()),
-            };
-            let taken = self
-                .watch
-                .time("safety point", || backup::run(self.context, &options));
-            let why = match taken {
-                Ok(report) if !report.stores.is_empty() => {
-                    self.safety_points.push(report.point);
-                    continue;
-                }
-                Ok(report) => report
-                    .failure
-                    .map_or_else(|| report.errors.join("; "), |e| e.to_string()),
-                Err(error) => error.to_string(),
-            };
-            self.warnings.push(format!(
-                "plan {plan}: no safety point could be taken: {why}"
-            ));
-        }
-    }
-
-    /// Returns true if there is anything live that a backup by this plan could take.
-    fn is_any_live(&self, plan: &Name) -> bool {
-        let config = &self.context.config;
-        let plan = config.plan.get(plan);
-        let mut sources = plan.into_iter().flat_map(|p| &p.sources);
-        sources.any(|name| {
-            let roots = config.source.get(name).map(|s| s.kind.roots());
-            // A source without a path here is left for the backup to ask.
-            roots.is_some_and(|roots| {
-                roots.is_empty() || roots.iter().any(|r| std::fs::symlink_metadata(r).is_ok())
-            })
-        })
-    }
-
-    /// The ids of the restored points, for a message.
-    fn named_points(&self) -> String {
-        application::join_ids(self.points.iter().map(|p| &p.copy.manifest.point))
-    }
-
-    fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {
-        for words in commands {
-            let Some((program, arguments)) = words.split_first() else {
-                continue;
-            };
-            self.context.reporter.step(&words.join(" "), None);
-            // An interrupted restore must still start what it stopped.
-            let command = Command::new(program)
-                .args(arguments)
-                .scrub_with(&self.context.scrubber)
-                .cleanup();
-            // Arguments may hold data, and phases appear in clear in the evidence.
-            let output = self.watch.time(format!("command {program}"), || {
-                Transport::Local.output(&command)
-            })?;
-            if !output.status.success() {
-                return Err(Error::new(
-                    Code::Target,
-                    format!("{} ended with {}", words.join(" "), output.status),
-                )
-                .cause(output.stderr));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes checks ask what is live, after the swap.
-    fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
-        for restored in &mut self.restored {
-            let kind = self
-                .context
-                .config
-                .source
-                .get(&restored.source)
-                .map(|s| &s.kind);
-            if let Some(live) = kind.and_then(checks::placed_live) {
-                restored.placed = live;
-            }
-            if let Some(place) = self
-                .places
-                .iter_mut()
-                .find(|(name, _)| name == &restored.source)
-            {
-                place.1 = match kind {
-                    Some(SourceKind::Files(_)) => {
-                        let own = swaps.iter().filter(|swap| swap.source == restored.source);
-                        let live = own.filter_map(PreparedSwap::live_path);
-                        live.map(|path| path.display().to_string())
-                            .collect::<Vec<_>>()
-                            .join(", ")
-                    }
-                    Some(SourceKind::Bucket(bucket)) => format!("bucket {}", bucket.bucket),
-                    _ => restored.placed.describe(),
-                };
-            }
-        }
-    }
-
-    /// Swaps everything back. Returns false if some of it could not be, or if one swap is `half`
-    /// done already. Each failure becomes a failed check, so that it reaches the evidence, and is
-    /// reported at once.
-    fn undo(&mut self, half: bool) -> bool {
-        let mut whole = !half;
-        while let Some(swapped) = self.swapped.pop() {
-            if let Err(error) = swapped.undo(&self.context.scrubber) {
-                whole = false;
-                self.context
-                    .reporter
-                    .warn(&format!("undoing the swap failed: {error}"));
-                let (name, expected) = (Subject::word("undo"), "what was live is live again");
-                self.checks
-                    .push(CheckResult::failed(name, expected, &error));
-            }
-        }
-        self.undone = Some(whole);
-        if whole {
-            // They were swapped back: nothing is there.
-            self.places.clear();
-            self.kept.clear();
-        }
-        whole
     }
 }

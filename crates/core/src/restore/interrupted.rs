@@ -5,6 +5,7 @@
 //! several steps and may be interrupted between them; see `source::mariadb`. Recovery may itself be
 //! interrupted and repeated.
 
+use super::open;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -75,20 +76,24 @@ pub(super) fn pending<'a>(
     context: &'a Context,
     sources: impl Iterator<Item = &'a str>,
 ) -> Vec<String> {
+    let restores = open::interrupted(context).unwrap_or_default().into_iter();
+    let taken_back = restores.map(|restore| {
+        let id = &restore.id;
+        format!("take back restore {id}, which was interrupted while something of it was live")
+    });
     let live = live(context, sources).filter_map(Result::ok);
     let pending = live.filter_map(|live| live.pending(&context.scrubber).ok());
-    pending.flatten().collect()
+    taken_back.chain(pending.flatten()).collect()
 }
 
-/// Undoes every swap of a MariaDB or MySQL database that a killed live restore left interrupted:
-/// what was live before is live again, unless only cleaning up was left to do. Fails without
+/// Takes back every live restore that was interrupted while something of it was live, and undoes every swap of a
+/// MariaDB or MySQL database that no journal tells of: what was live before is live again, unless only cleaning up
+/// was left to do. Fails without
 /// `confirm`, which is `APP/ENVIRONMENT`, if anything is interrupted.
 pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<Ended>> {
     let app = &context.config.app;
     let expected = format!("{}/{}", app.name, app.environment);
-    let _restore = context.state.lock("restore")?.ok_or_else(|| {
-        Error::new(Code::Busy, "a restore is running").hint("wait until it has ended")
-    })?;
+    let _restore = open::alone(context)?;
     let sources = || context.config.source.keys().map(Name::as_str);
     if confirm != Some(&expected) {
         let needs = |message: String| {
@@ -100,7 +105,10 @@ pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<Ended>> {
                 "--confirm says {given}, this configuration is of {expected}"
             )));
         }
-        let mut pending = Vec::new();
+        let journals = open::interrupted(context)?.into_iter();
+        let mut pending: Vec<String> = journals
+            .map(|restore| restore.interrupted().message)
+            .collect();
         for live in live(context, sources()) {
             pending.extend(live?.pending(&context.scrubber)?);
         }
@@ -109,5 +117,8 @@ pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<Ended>> {
         }
         return Err(needs("nothing was done without --confirm".into()).cause(pending.join("; ")));
     }
-    recover(context, sources())
+    let steps = open::take_back_interrupted(context)?;
+    let taken_back = steps.into_iter().map(|text| Ended { undone: true, text });
+    let recovered = recover(context, sources())?;
+    Ok(taken_back.chain(recovered).collect())
 }

@@ -2,8 +2,8 @@
 //! again.
 //!
 //! A place is noted in the state directory before anything is put there, and struck out once it is
-//! gone. Before the swap it holds only a copy, and the next live restore removes it. After that it
-//! may hold what was live before, and is only reported. If the notes are lost, nothing is found.
+//! gone. It holds only a copy, and the next live restore removes it; from the swap on the journal of the restore has
+//! it. If the notes are lost, nothing is found.
 
 use crate::context::Context;
 use crate::error::Result;
@@ -35,8 +35,6 @@ pub struct Leftover {
     pub source: Name,
     point: PointId,
     place: Place,
-    /// True once the swap was begun.
-    swapping: bool,
 }
 
 impl fmt::Display for Leftover {
@@ -46,28 +44,17 @@ impl fmt::Display for Leftover {
             Place::Path(path) => write!(f, "{} was", path.display())?,
             Place::Database(name) => write!(f, "database {name} was")?,
         }
-        match self.swapping {
-            false => write!(
-                f,
-                " left by a live restore of {point} that was ended before it changed anything live"
-            ),
-            true => write!(
-                f,
-                " left by a live restore of {point} that was ended within its swap, and may hold what was live before"
-            ),
-        }
+        write!(
+            f,
+            " left by a live restore of {point} that was ended before it changed anything live"
+        )
     }
 }
 
 impl Leftover {
     /// Advice on what to do about it.
     pub fn hint(&self) -> &'static str {
-        match self.swapping {
-            false => {
-                "run that restore again: the next live restore removes it first; or remove it by hand"
-            }
-            true => "look at what is live and at what is there, then remove it",
-        }
+        "run that restore again: the next live restore removes it first; or remove it by hand"
     }
 
     /// Its path, if it is a file or a directory.
@@ -135,19 +122,14 @@ pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Pla
         source: source.clone(),
         point: point.clone(),
         place,
-        swapping: false,
     });
     write(context, &notes)
 }
 
-/// Records that the swap of these points begins. Copies that other points left stay copies.
-pub(super) fn note_swap(context: &Context, points: &[&PointId]) -> Result<()> {
+/// Strikes out the notes of these points: the journal of their restore has what is aside, from here on.
+pub(super) fn hand_over(context: &Context, points: &[PointId]) -> Result<()> {
     let mut notes = read(context);
-    let begins = |note: &&mut Leftover| points.contains(&&note.point);
-    notes
-        .iter_mut()
-        .filter(begins)
-        .for_each(|note| note.swapping = true);
+    notes.retain(|note| !points.contains(&note.point));
     write(context, &notes)
 }
 
@@ -172,17 +154,13 @@ pub fn find(context: &Context) -> Vec<Leftover> {
     }
 }
 
-/// Removes leftovers that are only copies, and reports the others; a line for each. The caller
-/// holds the restore lock.
+/// Removes leftovers; a line for each. The caller holds the restore lock.
 pub(super) fn clean_up(context: &Context) -> Result<Vec<String>> {
     let mut told = Vec::new();
     for note in read(context).iter().filter(|note| note.is_there(context)) {
-        let line = match note.swapping {
-            true => format!("{}: {}", note, note.hint()),
-            false => match note.remove(context) {
-                None => format!("{note}; it was removed"),
-                Some(why) => format!("{note}; {why}"),
-            },
+        let line = match note.remove(context) {
+            None => format!("{note}; it was removed"),
+            Some(why) => format!("{note}; {why}"),
         };
         told.push(format!("source {}: {line}", note.source));
     }

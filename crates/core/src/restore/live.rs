@@ -6,7 +6,7 @@
 //! everything is swapped back.
 
 use super::carry_out::{Restoring, Wanted, is_aside, is_of_machine, plan_machine};
-use super::{application, checks, interrupted, leftovers};
+use super::{application, checks, interrupted, leftovers, open};
 use crate::cancel;
 use crate::config::Config;
 use crate::context::Context;
@@ -183,9 +183,7 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
         Target::Live => {
             confirm(&context.config, options)?;
             checks::can_be_asked(&context.config.restore.checks, &restoring.source_names())?;
-            let _restore = context.state.lock("restore")?.ok_or_else(|| {
-                Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
-            })?;
+            let _restore = open::alone(context)?;
             let reason = options.reason.clone();
             match is_machine {
                 true => restoring.as_new_machine(reason),
@@ -195,13 +193,24 @@ pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answe
             }
         }
     };
+    let report = concluded(restoring, attempt, target, options.reason.clone())?;
+    Ok(Answer::Done(Box::new(Report { partial, ..report })))
+}
+
+/// Signs what a restore came to. An error of it is returned once it is signed.
+pub(super) fn concluded(
+    mut restoring: Restoring<'_>,
+    attempt: Result<()>,
+    target: &Target,
+    reason: Option<String>,
+) -> Result<Report> {
     let attempt = attempt.map_err(cancel::explain);
     if let Err(error) = &attempt {
         restoring.failed(Subject::word("restore"), "every source comes back", error);
     }
-    let report = restoring.report(target, options.reason.clone());
+    let report = restoring.report(target, reason);
     attempt?;
-    report.map(|r| Answer::Done(Box::new(Report { partial, ..r })))
+    report
 }
 
 /// The points to restore, newest first.
@@ -305,7 +314,10 @@ fn lacks(
 }
 
 /// The sources to restore, each from the newest of the points that hold it.
-fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wanted<'a>>> {
+pub(super) fn choose_sources<'a>(
+    points: &'a [Fetched],
+    wanted: &[String],
+) -> Result<Vec<Wanted<'a>>> {
     let owners = point::owners(points.iter().map(|p| &*p.copy.manifest));
     for name in wanted {
         if !owners.keys().any(|held| held == name.as_str()) {

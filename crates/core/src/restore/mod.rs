@@ -11,11 +11,14 @@ pub mod checks;
 mod document;
 pub mod held;
 pub mod interrupted;
+mod journal;
 pub mod leftovers;
 pub mod live;
+pub mod open;
 mod partly_filled;
 mod resume;
 mod swap;
+mod writes;
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};

@@ -1,13 +1,18 @@
 //! Swaps in data that is staged beside something live, and swaps it back.
 
+use crate::config::SourceKind;
+use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::place;
-use crate::removal::Stays;
+use crate::removal::{Stays, remove_tree};
 use crate::secret::Scrubber;
-use crate::source::Database;
-use crate::source::bucket::put;
+use crate::source::bucket::{connect, put};
+use crate::source::{Database, live_database};
+use crate::sqlite::{COMPANIONS, companion};
 use crate::staging;
+use lifeboat_store::bucket::Bucket;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Data that is staged beside what is live.
@@ -83,6 +88,250 @@ impl PreparedSwap {
             let _ = admin.drop(aside, scrubber);
         }
         stays.unwrap_or_default()
+    }
+}
+
+/// A swap, as the journal of a restore has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NotedSwap {
+    pub source: Name,
+    /// The private directory that it is staged in.
+    pub staging: Option<PathBuf>,
+    pub done: Done,
+    what: NotedWhat,
+}
+
+/// How far a swap came, as far as it is noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// It was not begun, or is undone.
+    Not,
+    /// It was begun, in either direction.
+    Begun,
+    /// It was made.
+    Whole,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum NotedWhat {
+    Path(place::Noted),
+    Database {
+        live: String,
+        aside: String,
+        keep: String,
+        existed: bool,
+    },
+    Bucket {
+        prefix: String,
+        own: PathBuf,
+        keep: PathBuf,
+    },
+}
+
+impl PreparedSwap {
+    /// Notes it, before it is made.
+    pub fn note(&self, scrubber: &Scrubber) -> Result<NotedSwap> {
+        let what = match &self.what {
+            What::Path { aside, live, keep } => {
+                NotedWhat::Path(place::Noted::of(aside, live, keep)?)
+            }
+            What::Database {
+                admin,
+                live,
+                aside,
+                keep,
+            } => NotedWhat::Database {
+                live: live.clone(),
+                aside: aside.clone(),
+                keep: keep.clone(),
+                existed: admin.exists(live, scrubber)?,
+            },
+            What::Bucket(put::Aside {
+                prefix, own, keep, ..
+            }) => NotedWhat::Bucket {
+                prefix: prefix.clone(),
+                own: own.clone(),
+                keep: keep.clone(),
+            },
+        };
+        Ok(NotedSwap {
+            source: self.source.clone(),
+            staging: self.staging.clone(),
+            done: Done::Not,
+            what,
+        })
+    }
+}
+
+impl NotedSwap {
+    /// The swap.
+    pub fn prepared(&self, context: &Context) -> Result<PreparedSwap> {
+        let what = match &self.what {
+            NotedWhat::Path(noted) => What::Path {
+                aside: noted.aside().to_owned(),
+                live: noted.live().to_owned(),
+                keep: noted.planned_keep().to_owned(),
+            },
+            NotedWhat::Database {
+                live, aside, keep, ..
+            } => What::Database {
+                admin: self.admin(context)?,
+                live: live.clone(),
+                aside: aside.clone(),
+                keep: keep.clone(),
+            },
+            NotedWhat::Bucket { prefix, own, keep } => What::Bucket(put::Aside {
+                bucket: self.bucket(context)?,
+                prefix: prefix.clone(),
+                own: own.clone(),
+                keep: keep.clone(),
+                scratch: context.state.scratch(),
+            }),
+        };
+        Ok(PreparedSwap {
+            source: self.source.clone(),
+            staging: self.staging.clone(),
+            what,
+        })
+    }
+
+    /// Whether what is to be swapped in is there.
+    pub fn is_staged(&self, context: &Context) -> Result<bool> {
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        Ok(match &self.what {
+            NotedWhat::Path(noted) => is_there(noted.aside()),
+            NotedWhat::Database { aside, .. } => {
+                self.admin(context)?.exists(aside, &context.scrubber)?
+            }
+            NotedWhat::Bucket { own, .. } => is_there(own),
+        })
+    }
+
+    /// Finds how far the swap came, and makes it whole: `None` if everything is as it was before.
+    pub fn settle(&self, context: &Context) -> Result<Option<Swapped>> {
+        if self.done == Done::Not {
+            return Ok(None);
+        }
+        let scrubber = &context.scrubber;
+        match &self.what {
+            NotedWhat::Path(noted) if self.done == Done::Whole => {
+                noted.made().map(|swap| Some(Swapped::Path(swap)))
+            }
+            NotedWhat::Path(noted) => Ok(noted.settle()?.map(Swapped::Path)),
+            NotedWhat::Database {
+                live,
+                aside,
+                keep,
+                existed,
+            } => {
+                let admin = self.admin(context)?;
+                admin.recover(live, scrubber)?;
+                let is_there = |name: &str| admin.exists(name, scrubber);
+                let is_made = match (existed, is_there(live)?) {
+                    (true, true) => is_there(keep)?,
+                    (false, is_live) => is_live && !is_there(aside)?,
+                    // Between two renames it has no name that anybody uses.
+                    (true, false) => {
+                        admin.put_back(live, keep, scrubber)?;
+                        false
+                    }
+                };
+                Ok(is_made.then(|| Swapped::Database {
+                    admin,
+                    live: live.clone(),
+                    aside: aside.clone(),
+                    keep: existed.then(|| keep.clone()),
+                }))
+            }
+            NotedWhat::Bucket { keep, .. } => {
+                let swapped = put::Swapped::noted(self.bucket(context)?, keep);
+                match (self.done, swapped) {
+                    (Done::Whole, swapped) => Ok(swapped.map(Swapped::Bucket)),
+                    // How much of it was done is not known; what is undone twice is undone.
+                    (_, Some(swapped)) => swapped.undo().map(|()| None),
+                    (_, None) => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Notes anew what is there, before the swap is undone.
+    pub fn look_again(&mut self) -> Result<()> {
+        match &mut self.what {
+            NotedWhat::Path(noted) => noted.look_again(),
+            NotedWhat::Database { .. } | NotedWhat::Bucket { .. } => Ok(()),
+        }
+    }
+
+    /// Where what was live before is kept once it is made; `None` if nothing was.
+    pub fn keeps(&self) -> Option<String> {
+        match &self.what {
+            NotedWhat::Path(noted) => noted.keep().map(|keep| keep.display().to_string()),
+            NotedWhat::Database { keep, existed, .. } => {
+                existed.then(|| format!("database {keep}"))
+            }
+            NotedWhat::Bucket { keep, .. } => Some(keep.display().to_string()),
+        }
+    }
+
+    /// Removes what was live before. Returns what could not be removed.
+    pub fn forget_kept(&self, context: &Context) -> Result<()> {
+        match &self.what {
+            NotedWhat::Path(noted) => {
+                let Some(keep) = noted.keep() else {
+                    return Ok(());
+                };
+                let companions = COMPANIONS.iter().map(|ending| companion(keep, ending));
+                for path in std::iter::once(keep.to_owned()).chain(companions) {
+                    if let Some(stays) = remove_tree(&path).first() {
+                        return Err(Error::new(Code::Target, stays.to_string())
+                            .hint("remove it by hand, and finish the restore again"));
+                    }
+                }
+                place::aside::forget_empty(noted.live());
+                Ok(())
+            }
+            NotedWhat::Database {
+                keep,
+                existed: true,
+                ..
+            } => {
+                let admin = self.admin(context)?;
+                match admin.exists(keep, &context.scrubber)? {
+                    true => admin.drop(keep, &context.scrubber),
+                    false => Ok(()),
+                }
+            }
+            NotedWhat::Database { .. } => Ok(()),
+            NotedWhat::Bucket { keep, .. } => match staging::remove(keep).first() {
+                Some(stays) => Err(Error::new(Code::Target, stays.to_string())),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn admin(&self, context: &Context) -> Result<Database> {
+        let config = context.config.source.get(&self.source);
+        let database = config.and_then(|config| live_database(&config.kind));
+        database
+            .ok_or_else(|| self.unconfigured("a database"))?
+            .map(|database| database.administrative())
+    }
+
+    fn bucket(&self, context: &Context) -> Result<Bucket> {
+        match context.config.source.get(&self.source).map(|s| &s.kind) {
+            Some(SourceKind::Bucket(config)) => connect(config, &context.scrubber),
+            _ => Err(self.unconfigured("a bucket")),
+        }
+    }
+
+    fn unconfigured(&self, what: &str) -> Error {
+        let source = &self.source;
+        let message = format!("source {source} is not {what} in the configuration any more");
+        Error::new(Code::Configuration, message)
+            .hint("put it back as it was when the restore began, and run this again")
     }
 }
 

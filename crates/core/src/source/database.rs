@@ -254,6 +254,19 @@ impl Database {
         }
     }
 
+    /// Gives what was live its name back, where a swap was interrupted between its two renames.
+    pub fn put_back(&self, live: &str, keep: &str, scrubber: &Scrubber) -> Result<()> {
+        match self {
+            Database::Postgres(admin) => postgres::withdraw_database(admin, keep, live, scrubber),
+            // Its own journal has what was to be done.
+            Database::Mariadb(_) => Err(Error::new(
+                Code::Target,
+                format!("database {live} is not there"),
+            )
+            .hint(format!("what was live before is database {keep}"))),
+        }
+    }
+
     /// Empties it, if that can be done without losing its owner and privileges. Returns true if it
     /// was emptied.
     pub fn empty_again(&self, scrubber: &Scrubber) -> Result<bool> {

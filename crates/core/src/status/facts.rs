@@ -15,6 +15,7 @@ use crate::marks::Unchanged;
 use crate::measures;
 use crate::name::Name;
 use crate::point::{External, Manifest, Outcome, PointId, TriggeredBy};
+use crate::restoring::{self, Restore};
 use crate::span::Span;
 use crate::survey::{self, Survey};
 use jiff::Timestamp;
@@ -58,6 +59,10 @@ pub struct Facts {
     pub measured: BTreeMap<Name, Vec<Measured>>,
     /// Snapshots of machines in the newest complete point of each plan that were not copied where they should be.
     pub uncopied: BTreeMap<Name, Vec<Uncopied>>,
+    /// Live restores of this host that are not closed, the oldest first.
+    pub restores: Vec<Restore>,
+    /// How long what was live before one of them is kept.
+    pub keep_aside: Span,
     /// Give a store the copies it missed.
     pub heal: bool,
 }
@@ -255,6 +260,9 @@ impl Facts {
             ahead: survey.ahead(context).into_iter().collect(),
             measured: BTreeMap::new(),
             uncopied,
+            // What cannot be read is told of by whoever restores.
+            restores: restoring::all(&context.state).unwrap_or_default(),
+            keep_aside: config.restore.keep_aside,
             heal: config.run.heal,
         }
     }
@@ -463,6 +471,8 @@ pub(super) fn jobs_of(mut jobs: Vec<Job>, host: &str) -> Vec<Job> {
 pub(super) fn records(listed: &[Listed], now: Timestamp) -> Vec<Proved> {
     let believed = listed
         .iter()
+        // Taking a restore back proves nothing.
+        .filter(|listed| listed.record.activity != Activity::Undo)
         .filter(|listed| listed.distrust.is_none() && !is_ahead(listed.record.finished, now));
     believed.map(|listed| proved(&listed.record)).collect()
 }
@@ -608,7 +618,7 @@ fn proved(record: &Record) -> Proved {
         id: record.id.clone(),
         drill: match record.activity {
             Activity::Drill => record.drill.clone(),
-            Activity::Restore => None,
+            Activity::Restore | Activity::Undo => None,
         },
         started: record.started,
         finished: record.finished,

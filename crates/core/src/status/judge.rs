@@ -15,6 +15,7 @@ use crate::history::{Job, JobKind, JobOutcome};
 use crate::name::Name;
 use crate::objective;
 use crate::point::PointId;
+use crate::restoring::Stage;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -45,10 +46,26 @@ pub struct Status {
     pub stores: Vec<StoreStatus>,
     /// The newest decided record of a restore.
     pub restore: Option<LastRestore>,
+    /// Live restores of this host that were interrupted, or keep what was live before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open_restores: Vec<OpenRestore>,
     /// Points that are dated in the future, since some clock was or is wrong.
     pub points_ahead: Vec<PointId>,
     /// Jobs that run on this host.
     pub running: Vec<Running>,
+}
+
+/// A live restore that is not closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenRestore {
+    /// Its id.
+    pub id: PointId,
+    /// When it began.
+    pub begun: Timestamp,
+    /// It was interrupted while something of it was live.
+    pub interrupted: bool,
+    /// When what was live before is removed; `None` while it is not over.
+    pub until: Option<Timestamp>,
 }
 
 /// A restore that was recorded.
@@ -387,6 +404,7 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
             .collect(),
         stores: stores.collect(),
         restore: last_restore(facts),
+        open_restores: open_restores(facts),
         points_ahead: facts.ahead.clone(),
         running: running
             .map(|job| Running {
@@ -441,6 +459,25 @@ impl Copies {
         }
         copies
     }
+}
+
+/// The live restores that somebody has to go on with, or may still take back.
+fn open_restores(facts: &Facts) -> Vec<OpenRestore> {
+    let open = facts.restores.iter().filter_map(|restore| {
+        let kept = restore.ended.filter(|_| restore.stage == Stage::Kept);
+        let until = kept.and_then(|ended| {
+            let kept = i64::try_from(facts.keep_aside.seconds).ok()?;
+            Timestamp::from_second(ended.as_second().checked_add(kept)?).ok()
+        });
+        let interrupted = restore.is_interrupted();
+        (interrupted || until.is_some()).then(|| OpenRestore {
+            id: restore.id.clone(),
+            begun: restore.begun,
+            interrupted,
+            until,
+        })
+    });
+    open.collect()
 }
 
 fn plan_status(

@@ -25,8 +25,8 @@ pub use facts::{
     VerifyFacts, current_at, gather, gather_measured, unchanged, unchanged_here,
 };
 pub use judge::{
-    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus,
-    ReportStatus, Running, Status, StoreStatus, VerifyStatus, judge,
+    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, OpenRestore,
+    PlanStatus, ReportStatus, Running, Status, StoreStatus, VerifyStatus, judge,
 };
 pub use limit::{Limit, LimitOf};
 pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};

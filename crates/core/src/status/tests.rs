@@ -134,6 +134,8 @@ fn silent(of: &str) -> StoreFacts {
 /// Facts with these plans, one store, and nothing that ever ran.
 fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
     Facts {
+        restores: Vec::new(),
+        keep_aside: crate::span::Span { seconds: 0 },
         uncopied: std::collections::BTreeMap::new(),
         now: at(now),
         app: name("crm"),

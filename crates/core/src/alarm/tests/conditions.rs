@@ -10,8 +10,8 @@ use crate::history::{JobKind, JobOutcome};
 use crate::point::PointId;
 use crate::status::tests::samples::{plan, status};
 use crate::status::{
-    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus, Running,
-    Status, StoreStatus, Uncopied, VerifyStatus,
+    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, OpenRestore,
+    PlanStatus, Running, Status, StoreStatus, Uncopied, VerifyStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -271,6 +271,26 @@ fn a_snapshot_in_one_region_alone_is_told_where_two_are_asked_for() {
         found(&alone)[0].text,
         "the newest snapshot of machine machine (plan hourly) has no copy in eu-west-1"
     );
+}
+
+#[test]
+fn a_restore_that_is_open_is_told_when_somebody_has_to_act() {
+    let open = |interrupted: bool, until: Option<i64>| {
+        let mut status = status();
+        status.open_restores.push(OpenRestore {
+            id: PointId::parse("20261120T060000Z-7f3a").unwrap(),
+            begun: at(-60),
+            interrupted,
+            until: until.map(at),
+        });
+        status
+    };
+    let id = "restore.20261120T060000Z-7f3a/restore-open";
+    assert_ids(&open(true, None), &[id]);
+    assert_eq!(found(&open(true, None))[0].severity, Severity::Error);
+    assert_ids(&open(false, Some(3 * 86_400 + 1)), &[]);
+    assert_ids(&open(false, Some(3 * 86_400)), &[id]);
+    assert_eq!(found(&open(false, Some(60)))[0].severity, Severity::Warning);
 }
 
 #[test]

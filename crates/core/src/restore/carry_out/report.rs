@@ -2,6 +2,7 @@
 
 use super::Restoring;
 use crate::cancel;
+use crate::context::Context;
 use crate::copies::manifest_sha256;
 use crate::error::{Code, Result};
 use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
@@ -10,7 +11,9 @@ use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::{PointId, age_limit};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
+use crate::restore::journal::Journal;
 use crate::restore::live::{Report, Target};
+use crate::restoring::Stage;
 use crate::status;
 
 impl Restoring<'_> {
@@ -34,6 +37,17 @@ impl Restoring<'_> {
         }
     }
 
+    fn verdict(&self) -> Verdict {
+        let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
+        Verdict::of(Facts {
+            failed: any(CheckOutcome::Failed),
+            // What was swapped back is no longer there.
+            lacking: self.lacking || self.undone.is_some(),
+            uncompared: any(CheckOutcome::Unknown) || self.unproven,
+            interrupted: cancel::requested(),
+        })
+    }
+
     pub fn report(mut self, target: &Target, reason: Option<String>) -> Result<Report> {
         self.warnings.append(&mut self.kept);
         for fetched in self.points {
@@ -48,14 +62,7 @@ impl Restoring<'_> {
                     .push(CheckResult::failed(name, "as the manifest says", error));
             }
         }
-        let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
-        let outcome = Verdict::of(Facts {
-            failed: any(CheckOutcome::Failed),
-            // What was swapped back is no longer there.
-            lacking: self.lacking || self.undone.is_some(),
-            uncompared: any(CheckOutcome::Unknown) || self.unproven,
-            interrupted: cancel::requested(),
-        });
+        let outcome = self.verdict();
         let app = &self.context.config.app;
         let checks = status::unchanged_here(self.context);
         let points = self.points.iter().map(|p| &p.copy.manifest.point);
@@ -100,11 +107,17 @@ impl Restoring<'_> {
             phases: self.watch.phases,
             rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             rpo_seconds: oldest.map_or(0, |o| (self.started.as_second() - o).max(0)) as f64,
+            downtime_seconds: self.downtime,
             rto_target_seconds: app.rto.map(|s| s.seconds),
             rpo_target_seconds: app.rpo.map(|s| s.seconds),
         };
+        let evidence = evidence::append(self.context, draft)?;
+        if let Some(journal) = self.journal.filter(|_| self.undone.is_none()) {
+            let kept = keep_open(self.context, journal, &evidence.record);
+            self.warnings.extend(kept.err().map(|e| e.to_string()));
+        }
         Ok(Report {
-            evidence: evidence::append(self.context, draft)?,
+            evidence,
             partial: None,
             safety_points: self.safety_points,
             undone: self.undone,
@@ -112,4 +125,11 @@ impl Restoring<'_> {
             warnings: self.warnings,
         })
     }
+}
+
+/// Notes that a restore is over, and keeps what was live before.
+fn keep_open(context: &Context, mut journal: Journal, record: &Record) -> Result<()> {
+    journal.evidence = Some(record.id.clone());
+    journal.restore.ended = Some(record.finished);
+    journal.at(context, Stage::Kept)
 }

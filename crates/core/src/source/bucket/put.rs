@@ -429,6 +429,17 @@ fn open_notes(keep: &Path) -> Result<File> {
 }
 
 impl Swapped {
+    /// What an earlier process put, by its notes; `None` if there are none.
+    pub fn noted(bucket: Bucket, keep: &Path) -> Option<Swapped> {
+        let notes = File::open(keep.join(NOTES)).ok()?;
+        let notes = Lines::<_, Done>::new(notes, "the notes of what was replaced");
+        Some(Swapped {
+            bucket,
+            keep: keep.to_owned(),
+            put: notes.filter(std::result::Result::is_ok).count() as u64,
+        })
+    }
+
     /// The place that keeps the replaced objects, if any were replaced.
     pub fn kept(&self) -> Option<String> {
         (self.put > 0).then(|| self.keep.display().to_string())

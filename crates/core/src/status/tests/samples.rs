@@ -39,6 +39,7 @@ pub(crate) fn status() -> Status {
     Status {
         points_ahead: Vec::new(),
         restore: None,
+        open_restores: Vec::new(),
         app: Name::own("crm"),
         environment: Name::own("production"),
         at: "2026-11-20T07:00:00Z".parse().unwrap(),

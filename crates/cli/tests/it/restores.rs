@@ -1,0 +1,359 @@
+//! A live restore that ends anywhere, by whatever: it can be gone on with or taken back, to exactly one of two states.
+
+use crate::crash::{Started, make_gate, reached};
+use crate::support::{App, HEAD, Output, at, run};
+use lifeboat_testkit::postgres::PostgresServer;
+use std::hash::{Hash, Hasher};
+use std::process::Command;
+use std::time::Duration;
+
+const LIVE: &[&str] = &[
+    "restore",
+    "latest",
+    "--live",
+    "--confirm",
+    "crm/test",
+    "--reason=lost",
+];
+/// The calls of the system by which a restore notes and swaps.
+const CALLS: &str = "rename,renameat,renameat2";
+
+/// Two directories, a database of PostgreSQL and one of SQLite, and what befell them after a point was taken.
+struct Site {
+    server: PostgresServer,
+    app: App,
+    captured: String,
+    broken: String,
+}
+
+impl Site {
+    fn new() -> Self {
+        let server = PostgresServer::start();
+        server.create_database("crm");
+        server.psql(
+            "crm",
+            "CREATE TABLE t (i int); INSERT INTO t SELECT generate_series(1, 100)",
+        );
+        let mut app = App::with("");
+        app.configure(&format!(
+            r#"{HEAD}
+[source.files]
+kind = "files"
+paths = ["{{root}}/data", "{{root}}/more"]
+
+[source.db]
+kind = "postgres"
+url = "env:DATABASE_URL"
+
+[source.small]
+kind = "sqlite"
+path = "{{root}}/live/app.db"
+
+[store.disk]
+kind = "local"
+path = "{{root}}/store"
+
+[plan.main]
+sources = ["files", "db", "small"]
+stores = ["disk"]
+
+[restore]
+stop = [["sh", "-c", "echo stop >> {{root}}/log; cat {{root}}/stop"]]
+start = [["sh", "-c", "echo start >> {{root}}/log; cat {{root}}/start"]]
+"#
+        ));
+        app.env("DATABASE_URL", server.url("crm"));
+        for gate in ["start", "stop"] {
+            app.write(gate, b"");
+        }
+        app.write("data/notes.txt", b"captured");
+        app.write("more/deep/it is \"quoted\"", b"captured, too");
+        app.backup();
+        let mut site = Site {
+            server,
+            app,
+            captured: String::new(),
+            broken: String::new(),
+        };
+        site.captured = site.looks();
+        site.app.write("data/notes.txt", b"changed");
+        std::fs::remove_dir_all(site.app.path("more/deep")).unwrap();
+        site.sqlite("DELETE FROM client WHERE id > 1");
+        site.server.psql("crm", "DELETE FROM t WHERE i > 7");
+        site.broken = site.looks();
+        assert_ne!(site.captured, site.broken);
+        site
+    }
+
+    /// All that is live.
+    fn looks(&self) -> String {
+        let mut text = String::new();
+        for directory in ["data", "more"] {
+            for name in self.app.listing(directory) {
+                let path = self.app.path(directory).join(&name);
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                let mut hash = std::hash::DefaultHasher::new();
+                bytes.hash(&mut hash);
+                text += &format!("{directory}/{name} {:016x}\n", hash.finish());
+            }
+        }
+        text += &self.sqlite(".dump");
+        text + &self.server.psql("crm", "SELECT * FROM t ORDER BY i")
+    }
+
+    fn sqlite(&self, command: &str) -> String {
+        let mut sqlite = Command::new("sqlite3");
+        let output = run(sqlite.arg(self.app.path("live/app.db")).arg(command));
+        assert_eq!(output.code, 0, "{output}");
+        output.stdout
+    }
+
+    /// The restores that are open: the state and the id of each.
+    fn open(&self) -> Vec<(String, String)> {
+        let listed = self.app.json(&["restores", "list"]);
+        let all = listed["restores"].as_array().unwrap().iter();
+        let text = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap().to_owned();
+        all.map(|one| (text(one, "state"), text(one, "id")))
+            .collect()
+    }
+
+    fn on(&self, verb: &str, id: &str) -> Output {
+        self.app
+            .ok(&["restores", verb, id, "--confirm", "crm/test"])
+    }
+
+    /// Databases whose names begin with that of the live one.
+    fn databases(&self) -> String {
+        let sql = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'crm%'";
+        self.server.psql("postgres", sql)
+    }
+
+    /// Nothing of a restore is left beside what is live.
+    fn is_tidy(&self) {
+        assert_eq!(self.databases(), "crm");
+        assert_eq!(self.app.listing(".lifeboat-aside"), [""; 0]);
+        assert_eq!(self.app.listing("live/.lifeboat-aside"), [""; 0]);
+    }
+
+    /// Runs a command that is killed at a call, the counted one. Returns whether it came that far.
+    fn killed(&self, args: &[&str], at: usize) -> bool {
+        let inner = self.app.command(args);
+        let mut command = Command::new("strace");
+        command.args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={CALLS}"),
+            "-e",
+        ]);
+        command.arg(format!("inject={CALLS}:signal=SIGKILL:when={at}"));
+        command.arg(inner.get_program()).args(inner.get_args());
+        if let Some(directory) = inner.get_current_dir() {
+            command.current_dir(directory);
+        }
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = run(&mut command);
+        match output.code {
+            0 => false,
+            -9 | 137 => true,
+            code => panic!("it ended with {code}: {output}"),
+        }
+    }
+}
+
+#[test]
+fn a_restore_that_is_killed_at_any_step_is_gone_on_with_or_taken_back() {
+    let site = Site::new();
+    let (mut at, mut resumed, mut undone) = (1, 0, 0);
+    while site.killed(LIVE, at) {
+        let open = site.open();
+        let place = format!("killed at {at}: {open:?}");
+        match open.as_slice() {
+            [] => assert_eq!(site.looks(), site.broken, "{place}"),
+            [(state, id)] if state == "ended" => {
+                assert_eq!(site.looks(), site.broken, "{place}");
+                site.on("undo", id);
+                site.is_tidy();
+            }
+            [(state, id)] if state == "interrupted" => {
+                if (resumed + undone) % 2 == 0 {
+                    site.app
+                        .exits(6, &["backup"])
+                        .says(&["was interrupted", id]);
+                    site.on("resume", id).says(&["verified"]);
+                    assert_eq!(site.looks(), site.captured, "{place}");
+                    assert_eq!(site.open(), [("kept".to_owned(), id.clone())], "{place}");
+                    resumed += 1;
+                } else {
+                    undone += 1;
+                }
+                site.on("undo", id);
+                assert_eq!(site.looks(), site.broken, "{place}");
+                site.is_tidy();
+            }
+            // It was killed once all was done.
+            [(state, id)] if state == "kept" => {
+                assert_eq!(site.looks(), site.captured, "{place}");
+                site.on("undo", id);
+            }
+            _ => panic!("{place}"),
+        }
+        assert_eq!(site.open(), [], "{place}");
+        assert_eq!(site.looks(), site.broken, "{place}");
+        at += 1;
+    }
+    assert!(resumed > 3 && undone > 3, "{resumed} and {undone} of {at}");
+    let open = site.open();
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!(site.looks(), site.captured);
+    site.app.ok(&["evidence", "verify"]);
+}
+
+#[test]
+fn taking_a_restore_back_may_be_killed_at_any_step() {
+    let site = Site::new();
+    let mut at = 1;
+    loop {
+        site.app.ok(LIVE);
+        let (_, id) = site.open().remove(0);
+        let undo = ["restores", "undo", &id, "--confirm", "crm/test"];
+        let came = site.killed(&undo, at);
+        if site.open().is_empty() {
+            assert_eq!(site.looks(), site.broken, "killed at {at}");
+        } else {
+            assert!(came);
+            site.on("undo", &id);
+        }
+        assert_eq!(site.looks(), site.broken, "killed at {at}");
+        site.is_tidy();
+        if !came {
+            break;
+        }
+        at += 2;
+    }
+    assert!(at > 8, "it came to {at}");
+}
+
+#[test]
+fn what_was_live_before_is_kept_until_it_is_put_back_or_let_go() {
+    let site = Site::new();
+    let app = &site.app;
+    app.ok(&["restores", "list"])
+        .says(&["no live restore is open"]);
+    app.ok(LIVE);
+    let (state, id) = site.open().remove(0);
+    assert_eq!(state, "kept");
+    app.ok(&["restores", "list"]).says(&[
+        "is done; what was live before is kept",
+        &id,
+        "database crm_before_",
+    ]);
+    // It goes on: what is written is lost when it is taken back, and is told of before.
+    site.server
+        .psql("crm", "INSERT INTO t SELECT generate_series(1000, 1004)");
+    app.write("data/new", b"new");
+    let grown = site.looks();
+    app.backup();
+    let refused = app.exits(7, &["restores", "undo", &id]);
+    refused.says(&[
+        "nothing was done without --confirm",
+        "5 rows new in public.t",
+        "undoing loses what was written to",
+        "put back what was live of source db",
+    ]);
+    assert!(site.looks().contains("1004"));
+    app.exits(7, &["restores", "undo", &id, "--confirm", "crm/production"])
+        .says(&["--confirm says crm/production"]);
+    app.write("log", b"");
+    site.on("undo", &id)
+        .says(&["what was live before is live again"]);
+    assert_eq!(site.looks(), site.broken);
+    assert_eq!(std::fs::read(app.path("log")).unwrap(), b"stop\nstart\n");
+    site.is_tidy();
+    app.exits(2, &["restores", "undo", &id, "--confirm", "crm/test"])
+        .says(&["is open on this host"]);
+    let records = app.json(&["evidence", "list"]);
+    let last = records["evidence"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["activity"], "undo", "{records:#}");
+    // It proves nothing of a point, and nobody takes it for a restore.
+    assert_eq!(app.json(&["status"])["restore"]["outcome"], "verified");
+
+    app.ok(LIVE);
+    let (_, id) = site.open().remove(0);
+    app.exits(7, &["restores", "finish", &id])
+        .says(&["remove db: database crm_before_"]);
+    site.on("finish", &id);
+    site.is_tidy();
+    assert_eq!(site.looks(), grown);
+}
+
+/// The runner lets go of what was kept long enough, and tells of it days before.
+#[test]
+fn what_is_kept_is_let_go_in_time() {
+    let site = Site::new();
+    let app = &site.app;
+    app.ok(LIVE);
+    let (_, id) = site.open().remove(0);
+    let open = &app.json(&["status"])["open_restores"][0];
+    assert_eq!(open["id"], id.as_str());
+    assert_eq!(open["interrupted"], false);
+    at(app, "+10d", &["run"]);
+    at(app, "+10d", &["alarms"]).never_says(&["what was live before restore"]);
+    at(app, "+12d", &["run"]);
+    at(app, "+12d", &["alarms"]).says(&["what was live before restore", "is removed at"]);
+    assert_eq!(site.open(), [("kept".to_owned(), id.clone())]);
+    at(app, "+15d", &["run"]).says(&["was kept long enough"]);
+    assert_eq!(site.open(), []);
+    site.is_tidy();
+    assert_eq!(site.looks(), site.captured);
+}
+
+#[test]
+fn what_is_not_kept_any_more_cannot_be_put_back() {
+    let site = Site::new();
+    let app = &site.app;
+    app.ok(LIVE);
+    let (_, id) = site.open().remove(0);
+    let aside = app.path("live/.lifeboat-aside");
+    std::fs::remove_dir_all(&aside).unwrap();
+    app.exits(1, &["restores", "undo", &id, "--confirm", "crm/test"])
+        .says(&[
+            "source small",
+            "what was live before is not at",
+            "the safety point",
+        ]);
+    assert_eq!(site.looks(), site.captured, "nothing was changed");
+    assert_eq!(site.open(), [("kept".to_owned(), id.clone())]);
+    site.on("finish", &id);
+    assert_eq!(site.open(), []);
+}
+
+#[test]
+fn two_operators_and_a_backup_at_once_are_told_of_the_one() {
+    let site = Site::new();
+    let app = &site.app;
+    std::fs::remove_file(app.path("stop")).unwrap();
+    make_gate(&app.path("stop"));
+    let mut run = Started::new(app, LIVE);
+    let held = reached(&app.path("stop"), &mut run);
+    app.exits(6, LIVE)
+        .says(&["a restore is running:", "began it at"]);
+    app.exits(6, &["backup"])
+        .says(&["a restore is running:", "began it at"]);
+    app.ok(&["restores", "list"]).says(&["is running"]);
+    std::thread::sleep(Duration::from_millis(1200));
+    drop(held);
+    assert_eq!(run.end().code, 0);
+    assert_eq!(site.looks(), site.captured);
+    app.backup();
+    // It was down for as long as it was stopped.
+    let records = app.json(&["evidence", "list"]);
+    let down = records["evidence"][0]["downtime_seconds"].as_f64().unwrap();
+    assert!((1.2..60.0).contains(&down), "{down}");
+}
