@@ -332,6 +332,45 @@ fn what_is_not_kept_any_more_cannot_be_put_back() {
     assert_eq!(site.open(), [("kept".to_owned(), id.clone())]);
     site.on("finish", &id);
     assert_eq!(site.open(), []);
+
+    app.ok(LIVE);
+    let (_, id) = site.open().remove(0);
+    let undo = ["restores", "undo", &id, "--confirm", "crm/test"];
+    let kept = site
+        .databases()
+        .split_whitespace()
+        .last()
+        .unwrap()
+        .to_owned();
+    site.server
+        .psql("postgres", &format!("DROP DATABASE {kept}"));
+    app.exits(1, &undo)
+        .says(&["source db", "what was live before is not kept as database"]);
+    assert_eq!(site.looks(), site.captured, "nothing was changed");
+}
+
+/// What was restored is what the next restore keeps.
+#[test]
+fn restores_are_taken_back_in_turn() {
+    let site = Site::new();
+    let app = &site.app;
+    app.ok(LIVE);
+    app.write("data/notes.txt", b"in between");
+    let between = site.looks();
+    app.ok(LIVE);
+    let open = site.open();
+    let [(_, first), (_, second)] = open.as_slice() else {
+        panic!("{open:?}");
+    };
+    app.exits(1, &["restores", "undo", first, "--confirm", "crm/test"])
+        .says(&["came after", "take that one back first"]);
+    // Somebody removed what was restored: what is kept comes back all the same.
+    std::fs::remove_dir_all(app.path("data")).unwrap();
+    site.on("undo", second);
+    assert_eq!(site.looks(), between);
+    site.on("undo", first);
+    assert_eq!(site.looks(), site.broken);
+    site.is_tidy();
 }
 
 #[test]

@@ -180,8 +180,9 @@ impl Noted {
     /// Notes anew what is live and what is kept, before the swap is undone: both may have been replaced by whoever
     /// works with them.
     pub fn look_again(&mut self) -> Result<()> {
-        let live = look(&self.live)?.ok_or_else(|| gone(&self.live, "what was restored"))?;
-        self.new = live.st_ino;
+        if let Some(live) = look(&self.live)? {
+            self.new = live.st_ino;
+        }
         if self.old.is_some() {
             let kept = look(&self.keep)?;
             let kept = kept.ok_or_else(|| gone(&self.keep, "what was live before"))?;

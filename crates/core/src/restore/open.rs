@@ -142,6 +142,7 @@ pub fn undo(
 ) -> Result<Closed> {
     let _restore = alone(context)?;
     let mut journal = journal::named(&context.state, id)?;
+    refuse_before_later(context, &journal.restore)?;
     let verb = format!("undo {}", journal.restore.id);
     confirmed(
         &context.config,
@@ -162,11 +163,31 @@ pub fn undo(
     take_back(context, &mut journal, reason)
 }
 
+/// Fails if a later restore of one of its sources is open: what it replaced is what this one restored.
+fn refuse_before_later(context: &Context, restore: &Restore) -> Result<()> {
+    let all: Vec<Restore> = restoring::all(&context.state)?;
+    let mut later = all.iter().filter(|other| {
+        let mut sources = other.sources.iter();
+        let touched = other.stage != Stage::Placing;
+        touched && other.id > restore.id && sources.any(|name| restore.sources.contains(name))
+    });
+    let Some(last) = later.next_back() else {
+        return Ok(());
+    };
+    let message = format!("restore {} came after {}", last.id, restore.id);
+    Err(Error::new(Code::Target, message)
+        .cause("it keeps what this one restored")
+        .hint(format!(
+            "take that one back first, or let it go: lifeboat restores undo {0}, lifeboat restores finish {0}",
+            last.id
+        )))
+}
+
 /// Puts back what was live before a restore, and signs that. The caller holds the lock of restores.
 fn take_back(context: &Context, journal: &mut Journal, reason: Option<&str>) -> Result<Closed> {
     let (begun, started) = (Instant::now(), context.clock.now());
     let (mut steps, mut warnings) = (Vec::new(), writes::since(context, journal));
-    look_again(journal)?;
+    look_again(context, journal)?;
     journal.restore.take_over()?;
     journal.at(context, Stage::Undoing)?;
     let restore = &context.config.restore;
@@ -231,10 +252,10 @@ fn would_undo(context: &Context, journal: &Journal) -> Vec<String> {
 
 /// Notes what is live and what is kept now, where a swap was made whole. Fails before anything is changed if what was
 /// live before is not there any more.
-fn look_again(journal: &mut Journal) -> Result<()> {
+fn look_again(context: &Context, journal: &mut Journal) -> Result<()> {
     let made = journal.swaps.iter_mut();
     for swap in made.filter(|swap| swap.done == Done::Whole) {
-        swap.look_again().map_err(|error| Error {
+        swap.look_again(context).map_err(|error| Error {
             message: format!("source {}: {}", swap.source, error.message),
             ..error
         })?;

@@ -199,7 +199,6 @@ impl NotedSwap {
 
     /// Whether what is to be swapped in is there.
     pub fn is_staged(&self, context: &Context) -> Result<bool> {
-        let is_there = |path: &Path| path.symlink_metadata().is_ok();
         Ok(match &self.what {
             NotedWhat::Path(noted) => is_there(noted.aside()),
             NotedWhat::Database { aside, .. } => {
@@ -216,7 +215,8 @@ impl NotedSwap {
         }
         let scrubber = &context.scrubber;
         match &self.what {
-            NotedWhat::Path(noted) if self.done == Done::Whole => {
+            // Whoever works with it may have replaced it.
+            NotedWhat::Path(noted) if self.done == Done::Whole && is_there(noted.live()) => {
                 noted.made().map(|swap| Some(Swapped::Path(swap)))
             }
             NotedWhat::Path(noted) => Ok(noted.settle()?.map(Swapped::Path)),
@@ -228,10 +228,10 @@ impl NotedSwap {
             } => {
                 let admin = self.admin(context)?;
                 admin.recover(live, scrubber)?;
-                let is_there = |name: &str| admin.exists(name, scrubber);
-                let is_made = match (existed, is_there(live)?) {
-                    (true, true) => is_there(keep)?,
-                    (false, is_live) => is_live && !is_there(aside)?,
+                let is_database = |name: &str| admin.exists(name, scrubber);
+                let is_made = match (existed, is_database(live)?) {
+                    (true, true) => is_database(keep)?,
+                    (false, is_live) => is_live && !is_database(aside)?,
                     // Between two renames it has no name that anybody uses.
                     (true, false) => {
                         admin.put_back(live, keep, scrubber)?;
@@ -258,11 +258,24 @@ impl NotedSwap {
     }
 
     /// Notes anew what is there, before the swap is undone.
-    pub fn look_again(&mut self) -> Result<()> {
-        match &mut self.what {
-            NotedWhat::Path(noted) => noted.look_again(),
-            NotedWhat::Database { .. } | NotedWhat::Bucket { .. } => Ok(()),
-        }
+    /// Fails if what was live before is not kept any more.
+    pub fn look_again(&mut self, context: &Context) -> Result<()> {
+        let kept = match &mut self.what {
+            NotedWhat::Path(noted) => return noted.look_again(),
+            NotedWhat::Database { existed: false, .. } => return Ok(()),
+            NotedWhat::Bucket { keep, .. } if is_there(keep) => return Ok(()),
+            NotedWhat::Bucket { keep, .. } => keep.display().to_string(),
+            NotedWhat::Database { keep, .. } => {
+                let keep = keep.clone();
+                if self.admin(context)?.exists(&keep, &context.scrubber)? {
+                    return Ok(());
+                }
+                format!("database {keep}")
+            }
+        };
+        let message = format!("what was live before is not kept as {kept} any more");
+        Err(Error::new(Code::Target, message)
+            .hint("somebody removed it; the safety point of that restore has what was live before"))
     }
 
     /// Where what was live before is kept once it is made; `None` if nothing was.
@@ -333,6 +346,10 @@ impl NotedSwap {
         Error::new(Code::Configuration, message)
             .hint("put it back as it was when the restore began, and run this again")
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Data that was swapped in, and can be swapped back.
