@@ -345,7 +345,10 @@ fn set_aside(subject: &str, kind: &SourceKind, told: &[Leftover]) -> Vec<Finding
     let is_told = |path: &PathBuf| told.iter().any(|left| left.path() == Some(path));
     let untold = left.into_iter().filter(|path| !is_told(path));
     let findings = untold.map(|path| Finding {
-        hint: Some("remove it when it is no longer needed; no backup takes it".into()),
+        hint: Some(
+            "see which restore keeps it, and let it go with that: lifeboat restores list; no backup takes it"
+                .into(),
+        ),
         ..finding(
             subject,
             Severity::Warning,

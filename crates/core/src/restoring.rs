@@ -160,7 +160,9 @@ impl Restore {
 
 /// The journals that are not closed, the oldest first.
 pub fn all<J: Journal>(state: &State) -> Result<Vec<J>> {
-    let directory = state.private_directory(&[DIRECTORY])?;
+    let Some(directory) = state.existing_directory(&[DIRECTORY]) else {
+        return Ok(Vec::new());
+    };
     let entries = std::fs::read_dir(&directory)
         .map_err(|e| Error::io("the journals of restores cannot be listed", &e))?;
     let mut found = Vec::new();

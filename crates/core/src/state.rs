@@ -80,6 +80,14 @@ impl State {
         Ok(path)
     }
 
+    /// Such a directory, if it is there: whoever only looks makes none.
+    pub fn existing_directory(&self, parts: &[&str]) -> Option<PathBuf> {
+        let path = parts
+            .iter()
+            .fold(self.directory.clone(), |path, part| path.join(part));
+        path.is_dir().then_some(path)
+    }
+
     /// The file that lists the trusted signers, for `ssh-keygen -Y verify`.
     pub fn allowed_signers(&self) -> PathBuf {
         self.directory.join("allowed_signers")

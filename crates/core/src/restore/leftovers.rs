@@ -102,9 +102,8 @@ fn path(state: &State) -> Result<PathBuf> {
 
 /// Reads the notes. Unreadable notes count as none.
 fn read(context: &Context) -> Vec<Leftover> {
-    let text = path(&context.state)
-        .ok()
-        .and_then(|path| std::fs::read(path).ok());
+    let directory = context.state.existing_directory(&[DIRECTORY]);
+    let text = directory.and_then(|directory| std::fs::read(directory.join(NOTES)).ok());
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()
 }
