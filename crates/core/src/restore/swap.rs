@@ -135,6 +135,9 @@ impl PreparedSwap {
     pub fn note(&self, scrubber: &Scrubber) -> Result<NotedSwap> {
         let what = match &self.what {
             What::Path { aside, live, keep } => {
+                // What the journal names is there after a power cut, too; and while the application is down there
+                // is little left to write.
+                place::sync_tree(aside.parent().unwrap_or(aside))?;
                 NotedWhat::Path(place::Noted::of(aside, live, keep)?)
             }
             What::Database {
