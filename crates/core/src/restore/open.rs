@@ -189,10 +189,12 @@ fn take_back(context: &Context, journal: &mut Journal, reason: Option<&str>) -> 
     let (mut steps, mut warnings) = (Vec::new(), writes::since(context, journal));
     look_again(context, journal)?;
     journal.restore.take_over()?;
-    journal.at(context, Stage::Undoing)?;
     let restore = &context.config.restore;
-    let done =
-        run_commands(context, &restore.stop).and_then(|()| swap_back(context, journal, &mut steps));
+    // Where it cannot be stopped nothing was done, and the restore is what it was.
+    let done = run_commands(context, &restore.stop).and_then(|()| {
+        journal.at(context, Stage::Undoing)?;
+        swap_back(context, journal, &mut steps)
+    });
     let started_again = run_commands(context, &restore.start);
     let error = done.and(started_again).err();
     let evidence = sign(context, journal, started, begun, reason, error.as_ref())?;
@@ -430,7 +432,22 @@ pub fn let_go(context: &Context) -> Vec<String> {
 /// Removes what a restore keeps, and its journal.
 fn close(context: &Context, journal: &Journal) -> Result<Closed> {
     let mut steps = Vec::new();
+    // A name that was free again may be another's by now.
+    let all: Vec<Journal> = restoring::all(&context.state)?;
+    let others = all
+        .iter()
+        .filter(|other| other.restore.id != journal.restore.id);
+    let theirs: Vec<String> = others
+        .flat_map(|other| other.swaps.iter().filter_map(|swap| swap.keeps()))
+        .collect();
     for swap in &journal.swaps {
+        if let Some(kept) = swap.keeps().filter(|kept| theirs.contains(kept)) {
+            steps.push(format!(
+                "source {}: {kept} stays, another restore keeps it",
+                swap.source
+            ));
+            continue;
+        }
         swap.forget_kept(context).map_err(|error| Error {
             message: format!("source {}: {}", swap.source, error.message),
             ..error
