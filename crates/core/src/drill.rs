@@ -14,7 +14,6 @@ use crate::evidence::{
 };
 use crate::exit::Exit;
 use crate::fetch::{self, Fetched};
-use crate::host::{author, host};
 use crate::machines;
 use crate::name::Name;
 use crate::point::{self, OnlyPartial, Outcome, PointId, Selector, age_limit};
@@ -187,38 +186,16 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         }
     }
     let rto = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    let seconds = |span: Option<Span>| span.map(|s| s.seconds);
     let draft = Record {
-        schema: 1,
-        id: PointId::new(&context.clock),
-        sequence: 0,
-        previous: vec![],
-        signer: String::new(),
-        activity: Activity::Drill,
-        app: context.config.app.name.clone(),
-        environment: context.config.app.environment.clone(),
-        owner: context.config.app.owner.clone(),
-        author: author(),
-        host: host(),
-        lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
         drill: Some(name),
-        reason: None,
-        target: None,
         points: rehearsal.proved,
-        started,
-        finished: context.clock.now(),
         outcome,
-        unproven: false,
         checks: rehearsal.checks,
         limits: rehearsal.limits.into_iter().map(Into::into).collect(),
-        limits_count: 0,
-        detail: None,
         phases: rehearsal.watch.phases,
         rto_seconds: rto,
         rpo_seconds: oldest.map_or(0.0, |o| (started.as_second() - o).max(0) as f64),
-        downtime_seconds: None,
-        rto_target_seconds: seconds(context.config.app.rto),
-        rpo_target_seconds: seconds(context.config.app.rpo),
+        ..evidence::draft(context, Activity::Drill, started)
     };
     Ok(Report {
         evidence: evidence::append(context, draft)?,

@@ -141,8 +141,14 @@ impl Restore {
     }
 
     /// Who began it, and when, for a message.
-    pub fn said(&self) -> String {
+    fn said(&self) -> String {
         format!("{} began it at {} on {}", self.by, self.begun, self.host)
+    }
+
+    /// That it is running, and whose it is.
+    pub fn at_work(&self) -> Error {
+        let message = format!("a restore is running: {}", self.said());
+        Error::new(Code::Busy, message).hint("wait until it has ended: `lifeboat restores list`")
     }
 
     /// That it was interrupted, and what to do.
@@ -200,9 +206,7 @@ pub fn all<J: Journal>(state: &State) -> Result<Vec<J>> {
 pub fn refuse_beside(state: &State) -> Result<()> {
     for restore in all::<Restore>(state)? {
         if restore.is_running() {
-            let message = format!("a restore is running: {}", restore.said());
-            return Err(Error::new(Code::Busy, message)
-                .hint("wait until it has ended: `lifeboat restores list`"));
+            return Err(restore.at_work());
         }
         if restore.is_interrupted() {
             return Err(restore.interrupted());

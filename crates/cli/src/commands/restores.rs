@@ -7,6 +7,7 @@ use crate::output::Printer;
 use lifeboat_core::history::{Ended, JobKind, JobOutcome};
 use lifeboat_core::job;
 use lifeboat_core::name::Name;
+use lifeboat_core::restore::application;
 use lifeboat_core::restore::open::{self, Closed, Open, State};
 use lifeboat_core::{Exit, Result};
 use serde::Serialize;
@@ -82,7 +83,6 @@ fn list(out: &Printer, restores: &[Open]) {
     }
     for one in restores {
         let id = &one.id;
-        let points: Vec<&str> = one.points.iter().map(|point| point.as_str()).collect();
         let what = match one.state {
             State::Running => "is running",
             State::Ended => "ended before anything live was touched",
@@ -97,7 +97,7 @@ fn list(out: &Printer, restores: &[Open]) {
                 .map(Name::as_str)
                 .collect::<Vec<_>>()
                 .join(", "),
-            points.join(" with "),
+            application::join_ids(&one.points),
             one.by,
             one.begun.strftime("%Y-%m-%dT%H:%M:%SZ"),
             one.reason
@@ -110,8 +110,9 @@ fn list(out: &Printer, restores: &[Open]) {
         }
         let next = match one.state {
             State::Running => continue,
-            State::Ended => format!("lifeboat restores resume {id}, or undo {id}"),
-            State::Interrupted => format!("lifeboat restores resume {id}, or undo {id}"),
+            State::Ended | State::Interrupted => {
+                format!("lifeboat restores resume {id}, or undo {id}")
+            }
             State::Kept => format!("lifeboat restores undo {id}, or finish {id}"),
         };
         out.sentence(format!("  next: {next}"));

@@ -4,7 +4,7 @@ use crate::crash::{Started, make_gate, reached};
 use crate::support::{App, HEAD};
 use lifeboat_testkit::postgres::PostgresServer;
 
-const LIVE: &[&str] = &[
+pub const LIVE: &[&str] = &[
     "restore",
     "latest",
     "--live",

@@ -1,20 +1,13 @@
 //! A live restore that ends anywhere, by whatever: it can be gone on with or taken back, to exactly one of two states.
 
 use crate::crash::{Started, make_gate, reached};
+use crate::live::LIVE;
 use crate::support::{App, HEAD, Output, at, run};
 use lifeboat_testkit::postgres::PostgresServer;
 use std::hash::{Hash, Hasher};
 use std::process::Command;
 use std::time::Duration;
 
-const LIVE: &[&str] = &[
-    "restore",
-    "latest",
-    "--live",
-    "--confirm",
-    "crm/test",
-    "--reason=lost",
-];
 /// The calls of the system by which a restore notes and swaps.
 const CALLS: &str = "rename,renameat,renameat2";
 

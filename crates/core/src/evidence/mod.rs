@@ -31,11 +31,13 @@ use crate::context::Context;
 use crate::digest::sha256_hex;
 use crate::document::to_json;
 use crate::error::{Code, Error, Result};
+use crate::host::{author, host};
 use crate::name::Name;
-use crate::point::Head;
+use crate::point::{Head, PointId};
 use crate::stores::OpenStore;
 use chain::Link;
 use gather::{Believed, Gathered, gather, open_stores};
+use jiff::Timestamp;
 use place::{How, Made};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -54,6 +56,43 @@ pub struct Appended {
     pub key: Option<String>,
     /// Stores that did not receive it, with the errors. They receive it with the next record.
     pub missing: Vec<(Name, Error)>,
+}
+
+/// A record of something that begins to be told: who, where, and what is aimed at. The rest is nothing yet.
+pub fn draft(context: &Context, activity: Activity, started: Timestamp) -> Record {
+    let app = &context.config.app;
+    Record {
+        schema: 1,
+        id: PointId::new(&context.clock),
+        sequence: 0,
+        previous: vec![],
+        signer: String::new(),
+        activity,
+        app: app.name.clone(),
+        environment: app.environment.clone(),
+        owner: app.owner.clone(),
+        author: author(),
+        host: host(),
+        lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+        drill: None,
+        reason: None,
+        target: None,
+        points: vec![],
+        started,
+        finished: context.clock.now(),
+        outcome: Verdict::Unverifiable,
+        unproven: false,
+        checks: vec![],
+        limits: vec![],
+        limits_count: 0,
+        detail: None,
+        phases: vec![],
+        rto_seconds: 0.0,
+        rpo_seconds: 0.0,
+        downtime_seconds: None,
+        rto_target_seconds: app.rto.map(|span| span.seconds),
+        rpo_target_seconds: app.rpo.map(|span| span.seconds),
+    }
 }
 
 /// Signs a record and adds it to this host's chain in every store. Sets the sequence, previous,

@@ -7,7 +7,7 @@
 
 use super::open;
 use crate::context::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::name::Name;
 use crate::secret::Scrubber;
 use crate::source::{Database, Ended, live_database};
@@ -88,35 +88,22 @@ pub(super) fn pending<'a>(
 
 /// Takes back every live restore that was interrupted while something of it was live, and undoes every swap of a
 /// MariaDB or MySQL database that no journal tells of: what was live before is live again, unless only cleaning up
-/// was left to do. Fails without
-/// `confirm`, which is `APP/ENVIRONMENT`, if anything is interrupted.
+/// was left to do. Fails without `confirm`, which is `APP/ENVIRONMENT`, if anything is interrupted.
 pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<Ended>> {
-    let app = &context.config.app;
-    let expected = format!("{}/{}", app.name, app.environment);
     let _restore = open::alone(context)?;
     let sources = || context.config.source.keys().map(Name::as_str);
-    if confirm != Some(&expected) {
-        let needs = |message: String| {
-            Error::new(Code::NeedsConfirmation, message)
-                .hint(format!("lifeboat restore --undo --confirm {expected}"))
-        };
-        if let Some(given) = confirm {
-            return Err(needs(format!(
-                "--confirm says {given}, this configuration is of {expected}"
-            )));
-        }
+    let mut pending = Vec::new();
+    if confirm.is_none() {
         let journals = open::interrupted(context)?.into_iter();
-        let mut pending: Vec<String> = journals
-            .map(|restore| restore.interrupted().message)
-            .collect();
+        pending.extend(journals.map(|restore| restore.interrupted().message));
         for live in live(context, sources()) {
             pending.extend(live?.pending(&context.scrubber)?);
         }
         if pending.is_empty() {
             return Ok(Vec::new());
         }
-        return Err(needs("nothing was done without --confirm".into()).cause(pending.join("; ")));
     }
+    open::confirmed(&context.config, confirm, "restore --undo", || pending)?;
     let steps = open::take_back_interrupted(context)?;
     let taken_back = steps.into_iter().map(|text| Ended { undone: true, text });
     let recovered = recover(context, sources())?;

@@ -13,7 +13,6 @@ use crate::copies::manifest_sha256;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Record, Verdict};
 use crate::fetch::{self, Fetched};
-use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::PointId;
 use crate::probe::{CheckOutcome, CheckResult, Subject};
@@ -112,24 +111,35 @@ pub(super) fn alone(context: &Context) -> Result<File> {
         return Ok(lock);
     }
     let all: Vec<Restore> = restoring::all(&context.state)?;
-    let message = match all.into_iter().find(Restore::is_running) {
-        Some(restore) => format!("a restore is running: {}", restore.said()),
-        None => "a restore is running".to_owned(),
-    };
-    Err(Error::new(Code::Busy, message).hint("wait until it has ended"))
+    let running = all.iter().find(|restore| restore.is_running());
+    Err(running.map_or_else(
+        || Error::new(Code::Busy, "a restore is running").hint("wait until it has ended"),
+        Restore::at_work,
+    ))
 }
 
-/// Fails unless `confirm` names the application. `what` is what would be done, a line each.
-fn confirmed(config: &Config, confirm: Option<&str>, verb: &str, what: &[String]) -> Result<()> {
+/// Fails unless `confirm` names the application. `what` tells what the command would do, a line each.
+pub(super) fn confirmed(
+    config: &Config,
+    confirm: Option<&str>,
+    command: &str,
+    what: impl FnOnce() -> Vec<String>,
+) -> Result<()> {
     let expected = format!("{}/{}", config.app.name, config.app.environment);
-    let message = match confirm {
-        Some(given) if given == expected => return Ok(()),
-        Some(given) => format!("--confirm says {given}, this configuration is of {expected}"),
-        None => "nothing was done without --confirm".to_owned(),
+    let needs = |message: String| {
+        Error::new(Code::NeedsConfirmation, message)
+            .hint(format!("lifeboat {command} --confirm {expected}"))
     };
-    Err(Error::new(Code::NeedsConfirmation, message)
-        .cause(what.join("; "))
-        .hint(format!("lifeboat restores {verb} --confirm {expected}")))
+    match confirm {
+        Some(given) if given == expected => Ok(()),
+        Some(given) => Err(needs(format!(
+            "--confirm says {given}, this configuration is of {expected}"
+        ))),
+        None => {
+            let nothing = needs("nothing was done without --confirm".to_owned());
+            Err(nothing.cause(what().join("; ")))
+        }
+    }
 }
 
 /// Takes a restore back: what was live before is live again. `confirm` is `APP/ENVIRONMENT`; without it, fails with
@@ -143,13 +153,10 @@ pub fn undo(
     let _restore = alone(context)?;
     let mut journal = journal::named(&context.state, id)?;
     refuse_before_later(context, &journal.restore)?;
-    let verb = format!("undo {}", journal.restore.id);
-    confirmed(
-        &context.config,
-        confirm,
-        &verb,
-        &would_undo(context, &journal),
-    )?;
+    let command = format!("restores undo {}", journal.restore.id);
+    confirmed(&context.config, confirm, &command, || {
+        would_undo(context, &journal)
+    })?;
     if journal.restore.stage == Stage::Placing {
         let warnings = leftovers::clean_up(context)?;
         journal::forget_one(context, &journal)?;
@@ -331,40 +338,18 @@ fn sign(
         None => format!("restore {} is taken back", journal.restore.id),
     };
     let draft = Record {
-        schema: 1,
-        id: PointId::new(&context.clock),
-        sequence: 0,
-        previous: vec![],
-        signer: String::new(),
-        activity: Activity::Undo,
-        app: app.name.clone(),
-        environment: app.environment.clone(),
-        owner: app.owner.clone(),
-        author: author(),
-        host: host(),
-        lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
-        drill: None,
         reason: Some(said),
         target: Some(format!("live: {}/{}", app.name, app.environment)),
-        // It proves nothing of any point.
-        points: vec![],
-        started,
-        finished: context.clock.now(),
         outcome: match error {
             Some(_) => Verdict::Failed,
             None => Verdict::Restored,
         },
-        unproven: false,
         checks: vec![check],
-        limits: vec![],
-        limits_count: 0,
-        detail: None,
-        phases: vec![],
         rto_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        rpo_seconds: 0.0,
-        downtime_seconds: None,
+        // No objective is of this, and it proves nothing of any point.
         rto_target_seconds: None,
         rpo_target_seconds: None,
+        ..evidence::draft(context, Activity::Undo, started)
     };
     Ok(evidence::append(context, draft)?.record.id)
 }
@@ -382,19 +367,18 @@ pub fn finish(context: &Context, id: &str, confirm: Option<&str>) -> Result<Clos
             return Err(Error::new(Code::Usage, message).hint(hint));
         }
         Stage::Swapping | Stage::Swapped | Stage::Undoing => {
-            let message = format!("restore {id} was interrupted, and is not over");
-            return Err(Error::new(Code::Busy, message).hint(format!(
-                "go on with it, or take it back: lifeboat restores resume {id}, lifeboat restores undo {id}"
-            )));
+            return Err(journal.restore.interrupted());
         }
     }
-    let open = Open::of(&journal);
-    let what: Vec<String> = open
-        .kept
-        .iter()
-        .map(|kept| format!("remove {kept}"))
-        .collect();
-    confirmed(&context.config, confirm, &format!("finish {id}"), &what)?;
+    confirmed(
+        &context.config,
+        confirm,
+        &format!("restores finish {id}"),
+        || {
+            let kept = Open::of(&journal).kept.into_iter();
+            kept.map(|kept| format!("remove {kept}")).collect()
+        },
+    )?;
     close(context, &journal)
 }
 
@@ -488,8 +472,8 @@ pub fn resume(context: &Context, id: &str, confirm: Option<&str>) -> Result<Repo
         Stage::Swapping => "swap in what is not live yet, start, and ask the checks",
         _ => "start, and ask the checks",
     };
-    let verb = format!("resume {id}");
-    confirmed(&context.config, confirm, &verb, &[what.to_owned()])?;
+    let command = format!("restores resume {id}");
+    confirmed(&context.config, confirm, &command, || vec![what.to_owned()])?;
     let points = fetched(context, &journal)?;
     let sources: Vec<String> = journal
         .restore

@@ -260,8 +260,7 @@ impl NotedSwap {
         }
     }
 
-    /// Notes anew what is there, before the swap is undone.
-    /// Fails if what was live before is not kept any more.
+    /// Notes anew what is there, before the swap is undone. Fails if what was live before is not kept any more.
     pub fn look_again(&mut self, context: &Context) -> Result<()> {
         let kept = match &mut self.what {
             NotedWhat::Path(noted) => return noted.look_again(),
@@ -292,7 +291,7 @@ impl NotedSwap {
         }
     }
 
-    /// Removes what was live before. Returns what could not be removed.
+    /// Removes what was live before.
     pub fn forget_kept(&self, context: &Context) -> Result<()> {
         match &self.what {
             NotedWhat::Path(noted) => {

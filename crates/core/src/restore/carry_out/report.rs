@@ -7,9 +7,8 @@ use crate::copies::manifest_sha256;
 use crate::error::{Code, Result};
 use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
 use crate::fetch::Fetched;
-use crate::host::{author, host};
 use crate::name::Name;
-use crate::point::{PointId, age_limit};
+use crate::point::age_limit;
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::restore::journal::Journal;
 use crate::restore::live::{Report, Target};
@@ -69,47 +68,25 @@ impl Restoring<'_> {
         let times = points.map(|point| status::current_at(&checks, point).as_second());
         let oldest = times.min();
         let draft = Record {
-            schema: 1,
-            id: PointId::new(&self.context.clock),
-            sequence: 0,
-            previous: vec![],
-            signer: String::new(),
-            activity: Activity::Restore,
-            app: app.name.clone(),
-            environment: app.environment.clone(),
-            owner: app.owner.clone(),
-            author: author(),
-            host: host(),
-            lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
-            drill: None,
             reason,
             target: Some(match target {
                 Target::Directory(directory) => directory.display().to_string(),
-                Target::Database(_) => self
-                    .places
-                    .first()
-                    .map_or_else(String::new, |(_, p)| p.clone()),
-                Target::Bucket(_) => self
+                Target::Database(_) | Target::Bucket(_) => self
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),
                 Target::Live => format!("live: {}/{}", app.name, app.environment),
             }),
             points: self.points.iter().map(|p| self.proved(p)).collect(),
-            started: self.started,
-            finished: self.context.clock.now(),
             outcome,
             unproven: self.unproven,
             checks: self.checks,
             limits: self.limits.into_iter().map(Into::into).collect(),
-            limits_count: 0,
-            detail: None,
             phases: self.watch.phases,
             rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             rpo_seconds: oldest.map_or(0, |o| (self.started.as_second() - o).max(0)) as f64,
             downtime_seconds: self.downtime,
-            rto_target_seconds: app.rto.map(|s| s.seconds),
-            rpo_target_seconds: app.rpo.map(|s| s.seconds),
+            ..evidence::draft(self.context, Activity::Restore, self.started)
         };
         let evidence = evidence::append(self.context, draft)?;
         if let Some(journal) = self.journal.filter(|_| self.undone.is_none()) {

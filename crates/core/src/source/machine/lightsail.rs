@@ -5,7 +5,7 @@ use super::amazon::{self, Client};
 use super::quarantine::DRILL;
 use super::{Machine, Provider, Snapshot, State, Wanted};
 use crate::aws::Lightsail;
-use crate::config::LightsailConfig;
+use crate::config::{AccountConfig, LightsailConfig};
 use crate::error::{Code, Error, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -99,12 +99,8 @@ impl Provider for Instance {
         &self.config.instance
     }
 
-    fn region(&self) -> Option<&str> {
-        Some(self.in_region())
-    }
-
-    fn copies_to(&self) -> Option<&str> {
-        self.config.account.copy_to.as_deref()
+    fn account(&self) -> Option<&AccountConfig> {
+        Some(&self.config.account)
     }
 
     fn keeper_in(&self, region: &str) -> Option<Box<dyn Provider>> {

@@ -24,7 +24,7 @@ pub use replace::{Accepted, Address, accept_host_keys, make_new, mend, name_of_n
 
 use super::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use crate::cancel;
-use crate::config::{SnapshotConfig, SourceKind};
+use crate::config::{AccountConfig, SnapshotConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::kind::Kind;
@@ -109,14 +109,19 @@ pub trait Provider: Send + Sync {
     /// What the configuration calls the machine.
     fn original(&self) -> &str;
 
-    /// The region that is asked; `None` where there are none.
-    fn region(&self) -> Option<&str> {
+    /// The account that is asked; `None` where there are no regions.
+    fn account(&self) -> Option<&AccountConfig> {
         None
+    }
+
+    /// The region that is asked.
+    fn region(&self) -> Option<&str> {
+        self.account().map(|account| account.region.as_str())
     }
 
     /// The region into which snapshots are to be copied.
     fn copies_to(&self) -> Option<&str> {
-        None
+        self.account()?.copy_to.as_deref()
     }
 
     /// Who keeps the copies of its snapshots in another region.

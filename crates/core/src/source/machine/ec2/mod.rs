@@ -10,7 +10,7 @@ use super::quarantine::DRILL;
 use super::{Machine, Provider, Snapshot, Wanted};
 use crate::aws::{Ec2, Failed, Form};
 use crate::cancel;
-use crate::config::Ec2Config;
+use crate::config::{AccountConfig, Ec2Config};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::point::External;
@@ -292,12 +292,8 @@ impl Provider for Ec2Instance {
         })
     }
 
-    fn region(&self) -> Option<&str> {
-        Some(self.in_region())
-    }
-
-    fn copies_to(&self) -> Option<&str> {
-        self.config.account.copy_to.as_deref()
+    fn account(&self) -> Option<&AccountConfig> {
+        Some(&self.config.account)
     }
 
     fn keeper_in(&self, region: &str) -> Option<Box<dyn Provider>> {
