@@ -35,6 +35,8 @@ pub enum Stage {
     Undoing,
     /// It is over, and what was live before is kept.
     Kept,
+    /// What was live before is being removed: it cannot be put back any more.
+    Closing,
 }
 
 /// A live restore.
@@ -132,12 +134,15 @@ impl Restore {
 
     /// Whether a process is at work on it.
     pub fn is_running(&self) -> bool {
-        self.stage != Stage::Kept && self.process.is_alive()
+        !matches!(self.stage, Stage::Kept | Stage::Closing) && self.process.is_alive()
     }
 
     /// Whether its process ended while something of what it restores may have been live.
     pub fn is_interrupted(&self) -> bool {
-        !matches!(self.stage, Stage::Placing | Stage::Kept) && !self.process.is_alive()
+        matches!(
+            self.stage,
+            Stage::Swapping | Stage::Swapped | Stage::Undoing
+        ) && !self.process.is_alive()
     }
 
     /// Who began it, and when, for a message.

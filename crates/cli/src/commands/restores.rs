@@ -88,6 +88,7 @@ fn list(out: &Printer, restores: &[Open]) {
             State::Ended => "ended before anything live was touched",
             State::Interrupted => "WAS INTERRUPTED while something of it was live",
             State::Kept => "is done; what was live before is kept",
+            State::Closing => "is done; what was live before is removed in part",
         };
         out.sentence(format!("{id} {what}"));
         out.sentence(format!(
@@ -114,6 +115,7 @@ fn list(out: &Printer, restores: &[Open]) {
                 format!("lifeboat restores resume {id}, or undo {id}")
             }
             State::Kept => format!("lifeboat restores undo {id}, or finish {id}"),
+            State::Closing => format!("lifeboat restores finish {id}"),
         };
         out.sentence(format!("  next: {next}"));
     }

@@ -389,3 +389,81 @@ fn two_operators_and_a_backup_at_once_are_told_of_the_one() {
     let down = records["evidence"][0]["downtime_seconds"].as_f64().unwrap();
     assert!((1.2..60.0).contains(&down), "{down}");
 }
+
+/// What is live is looked at once it is stopped: until then whoever works with it may replace it.
+#[test]
+fn what_was_stopped_may_have_replaced_its_files() {
+    let site = Site::new();
+    let app = &site.app;
+    let root = app.root().display().to_string();
+    let script = app.script(
+        "replace",
+        &format!("cd '{root}'; [ -e data/new ] || {{ cp -r data copy; touch copy/new; rm -r data more; mv copy data; }}"),
+    );
+    let stop = format!("{}; echo stop", script.display());
+    app.edit("echo stop", &stop);
+    app.ok(LIVE);
+    let (_, id) = site.open().remove(0);
+    assert_eq!(site.looks(), site.captured);
+    site.on("undo", &id);
+    let back = site.looks();
+    assert!(back.contains("data/new"), "{back}");
+    assert!(!back.contains("more/"), "{back}");
+    site.is_tidy();
+}
+
+/// Somebody makes the live database while it has no name, and drops what is kept.
+#[test]
+fn a_database_that_somebody_made_meanwhile_is_not_taken_for_the_restored_one() {
+    let site = Site::new();
+    let app = &site.app;
+    std::fs::remove_file(app.path("start")).unwrap();
+    make_gate(&app.path("start"));
+    let mut run = Started::new(app, LIVE);
+    let held = reached(&app.path("start"), &mut run);
+    run.kill();
+    drop(held);
+    std::fs::remove_file(app.path("start")).unwrap();
+    app.write("start", b"");
+    let (state, id) = site.open().remove(0);
+    assert_eq!(state, "interrupted");
+    let kept = site
+        .databases()
+        .split_whitespace()
+        .last()
+        .unwrap()
+        .to_owned();
+    site.server.psql(
+        "postgres",
+        &format!("ALTER DATABASE {kept} RENAME TO elsewhere"),
+    );
+    for verb in ["resume", "undo"] {
+        let told = app.run(&["restores", verb, &id, "--confirm", "crm/test"]);
+        assert_eq!(told.code, 1, "{told}");
+        told.says(&["source db"]);
+    }
+    assert_eq!(site.looks(), site.captured, "nothing was changed");
+    site.server.psql(
+        "postgres",
+        &format!("ALTER DATABASE elsewhere RENAME TO {kept}"),
+    );
+    site.on("undo", &id);
+    assert_eq!(site.looks(), site.broken);
+    site.is_tidy();
+}
+
+/// What is half removed is not put back.
+#[test]
+fn a_restore_that_is_let_go_in_part_cannot_be_taken_back() {
+    let mut site = Site::new();
+    site.app.ok(LIVE);
+    let (_, id) = site.open().remove(0);
+    site.server.stop();
+    let app = &site.app;
+    app.exits(1, &["restores", "finish", &id, "--confirm", "crm/test"])
+        .says(&["source db"]);
+    assert_eq!(site.open(), [("closing".to_owned(), id.clone())]);
+    app.exits(1, &["restores", "undo", &id, "--confirm", "crm/test"])
+        .says(&["is removed in part", "lifeboat restores finish"]);
+    app.ok(&["restores", "list"]).says(&["is removed in part"]);
+}

@@ -171,7 +171,7 @@ impl Noted {
             aside: self.aside.clone(),
             live: self.live.clone(),
             keep: self.keep.clone(),
-            existed: self.old.is_some(),
+            existed: kept.is_some(),
             file: is_file(live) && kept.is_none_or(is_file),
             companions,
         })

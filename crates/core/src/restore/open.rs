@@ -35,6 +35,8 @@ pub enum State {
     Interrupted,
     /// It is over, and what was live before is kept.
     Kept,
+    /// It is over, and what was live before is removed in part.
+    Closing,
 }
 
 /// An open restore.
@@ -71,6 +73,7 @@ impl Open {
             state: match journal.restore.stage {
                 _ if journal.restore.is_running() => State::Running,
                 Stage::Kept => State::Kept,
+                Stage::Closing => State::Closing,
                 Stage::Placing => State::Ended,
                 Stage::Swapping | Stage::Swapped | Stage::Undoing => State::Interrupted,
             },
@@ -152,6 +155,7 @@ pub fn undo(
 ) -> Result<Closed> {
     let _restore = alone(context)?;
     let mut journal = journal::named(&context.state, id)?;
+    refuse_half_removed(&journal.restore)?;
     refuse_before_later(context, &journal.restore)?;
     let command = format!("restores undo {}", journal.restore.id);
     confirmed(&context.config, confirm, &command, || {
@@ -168,6 +172,18 @@ pub fn undo(
         });
     }
     take_back(context, &mut journal, reason)
+}
+
+/// Fails if a part of what was live before may be removed.
+fn refuse_half_removed(restore: &Restore) -> Result<()> {
+    if restore.stage != Stage::Closing {
+        return Ok(());
+    }
+    let id = &restore.id;
+    let message =
+        format!("restore {id} cannot be taken back: what was live before is removed in part");
+    Err(Error::new(Code::Target, message)
+        .hint(format!("remove the rest: lifeboat restores finish {id}")))
 }
 
 /// Fails if a later restore of one of its sources is open: what it replaced is what this one restored.
@@ -357,10 +373,10 @@ fn sign(
 /// Lets go of what a restore keeps: it cannot be taken back afterwards.
 pub fn finish(context: &Context, id: &str, confirm: Option<&str>) -> Result<Closed> {
     let _restore = alone(context)?;
-    let journal = journal::named(&context.state, id)?;
+    let mut journal = journal::named(&context.state, id)?;
     let id = journal.restore.id.clone();
     match journal.restore.stage {
-        Stage::Kept => {}
+        Stage::Kept | Stage::Closing => {}
         Stage::Placing => {
             let hint = format!("remove what it left: lifeboat restores undo {id}");
             let message = format!("restore {id} ended before anything live was touched");
@@ -379,28 +395,31 @@ pub fn finish(context: &Context, id: &str, confirm: Option<&str>) -> Result<Clos
             kept.map(|kept| format!("remove {kept}")).collect()
         },
     )?;
-    close(context, &journal)
+    close(context, &mut journal)
 }
 
 /// Lets go of what restores keep whose time is over. Returns what was done, and what could not be, a line each.
 pub fn let_go(context: &Context) -> Vec<String> {
-    let over = |restore: &Restore| {
+    let is_over = |restore: &Restore| {
         let kept = context.config.restore.keep_aside.seconds;
-        let ended = restore.ended.filter(|_| restore.stage == Stage::Kept);
+        let is_closed = matches!(restore.stage, Stage::Kept | Stage::Closing);
+        let ended = restore.ended.filter(|_| is_closed);
         let seconds = ended.map(|ended| context.clock.now().as_second() - ended.as_second());
         seconds.is_some_and(|seconds| u64::try_from(seconds).is_ok_and(|seconds| seconds >= kept))
     };
     let all = restoring::all::<Restore>(&context.state);
     let told = all.map(|all| {
-        let over = all.iter().filter(|restore| over(restore));
+        let over = all.iter().filter(|restore| is_over(restore));
         let closed = over.map(|restore| {
             let _restore = alone(context)?;
-            close(
-                context,
-                &journal::named(&context.state, restore.id.as_str())?,
-            )
+            let mut journal = journal::named(&context.state, restore.id.as_str())?;
+            // Somebody may have begun to take it back meanwhile.
+            is_over(&journal.restore)
+                .then(|| close(context, &mut journal))
+                .transpose()
         });
-        let told = closed.map(|closed| match closed {
+        let told = closed.filter_map(Result::transpose);
+        let told = told.map(|closed| match closed {
             Ok(closed) => format!(
                 "what was live before restore {} was kept long enough: {}",
                 closed.id,
@@ -414,8 +433,9 @@ pub fn let_go(context: &Context) -> Vec<String> {
 }
 
 /// Removes what a restore keeps, and its journal.
-fn close(context: &Context, journal: &Journal) -> Result<Closed> {
+fn close(context: &Context, journal: &mut Journal) -> Result<Closed> {
     let mut steps = Vec::new();
+    journal.at(context, Stage::Closing)?;
     // A name that was free again may be another's by now.
     let all: Vec<Journal> = restoring::all(&context.state)?;
     let others = all
@@ -456,6 +476,7 @@ pub fn resume(context: &Context, id: &str, confirm: Option<&str>) -> Result<Repo
     let id = journal.restore.id.clone();
     match journal.restore.stage {
         Stage::Placing | Stage::Swapping | Stage::Swapped => {}
+        Stage::Closing => refuse_half_removed(&journal.restore)?,
         Stage::Kept => {
             let message = format!("restore {id} is over");
             return Err(Error::new(Code::Usage, message)
@@ -519,18 +540,32 @@ fn fetched(context: &Context, journal: &Journal) -> Result<Vec<Fetched>> {
     points.collect()
 }
 
-/// The swaps that were made, each made whole.
+/// The swaps that were made, each made whole: the first ones. Fails if one that was made is not whole any more.
 fn settled(context: &Context, journal: &mut Journal) -> Result<Vec<Swapped>> {
     let mut made = Vec::new();
     for number in 0..journal.swaps.len() {
-        let found = match journal.swaps.get(number) {
-            Some(swap) => swap.settle(context)?,
-            None => None,
+        let Some(swap) = journal.swaps.get(number) else {
+            continue;
         };
-        let done = if found.is_some() {
-            Done::Whole
-        } else {
-            Done::Not
+        let source = &swap.source;
+        let named = |error: Error| Error {
+            message: format!("source {source}: {}", error.message),
+            ..error
+        };
+        let found = match swap.done {
+            Done::Whole => Some(swap.whole(context).map_err(named)?),
+            Done::Not | Done::Begun => swap.settle(context).map_err(named)?,
+        };
+        if found.is_some() && made.len() < number {
+            let message = format!("source {source} is swapped in, and one before it is not");
+            let id = &journal.restore.id;
+            return Err(Error::new(Code::Target, message).hint(format!(
+                "take the restore back: lifeboat restores undo {id}"
+            )));
+        }
+        let done = match found {
+            Some(_) => Done::Whole,
+            None => Done::Not,
         };
         note(context, journal, number, done)?;
         made.extend(found);

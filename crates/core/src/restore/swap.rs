@@ -131,13 +131,19 @@ enum NotedWhat {
 }
 
 impl PreparedSwap {
+    /// Sees to it that what the journal names is there after a power cut, too. While the application is down there is
+    /// little left to write then.
+    pub fn sync(&self) -> Result<()> {
+        match &self.what {
+            What::Path { aside, .. } => place::sync_tree(aside.parent().unwrap_or(aside)),
+            What::Database { .. } | What::Bucket(_) => Ok(()),
+        }
+    }
+
     /// Notes it, before it is made.
     pub fn note(&self, scrubber: &Scrubber) -> Result<NotedSwap> {
         let what = match &self.what {
             What::Path { aside, live, keep } => {
-                // What the journal names is there after a power cut, too; and while the application is down there
-                // is little left to write.
-                place::sync_tree(aside.parent().unwrap_or(aside))?;
                 NotedWhat::Path(place::Noted::of(aside, live, keep)?)
             }
             What::Database {
@@ -211,53 +217,118 @@ impl NotedSwap {
         })
     }
 
+    /// The swap, which is noted as made. Fails if it is not whole any more, and changes nothing.
+    pub fn whole(&self, context: &Context) -> Result<Swapped> {
+        match &self.what {
+            NotedWhat::Path(noted) => noted.made().map(Swapped::Path),
+            NotedWhat::Database { live, .. } => {
+                let found = self.databases(context)?;
+                let lost = || {
+                    Error::new(
+                        Code::Target,
+                        format!("database {live} is not what was restored"),
+                    )
+                    .hint("look which databases there are: somebody renamed or dropped one of them")
+                };
+                found
+                    .made()
+                    .then(|| self.swapped(found))
+                    .flatten()
+                    .ok_or_else(lost)
+            }
+            NotedWhat::Bucket { keep, .. } => {
+                let swapped = put::Swapped::noted(self.bucket(context)?, keep);
+                swapped
+                    .map(Swapped::Bucket)
+                    .ok_or_else(|| lost(&keep.display().to_string()))
+            }
+        }
+    }
+
     /// Finds how far the swap came, and makes it whole: `None` if everything is as it was before.
     pub fn settle(&self, context: &Context) -> Result<Option<Swapped>> {
         if self.done == Done::Not {
             return Ok(None);
         }
-        let scrubber = &context.scrubber;
         match &self.what {
             // Whoever works with it may have replaced it.
             NotedWhat::Path(noted) if self.done == Done::Whole && is_there(noted.live()) => {
-                noted.made().map(|swap| Some(Swapped::Path(swap)))
+                self.whole(context).map(Some)
             }
             NotedWhat::Path(noted) => Ok(noted.settle()?.map(Swapped::Path)),
             NotedWhat::Database {
-                live,
-                aside,
-                keep,
-                existed,
+                live, aside, keep, ..
             } => {
-                let admin = self.admin(context)?;
-                admin.recover(live, scrubber)?;
-                let is_database = |name: &str| admin.exists(name, scrubber);
-                let is_made = match (existed, is_database(live)?) {
-                    (true, true) => is_database(keep)?,
-                    (false, is_live) => is_live && !is_database(aside)?,
-                    // Between two renames it has no name that anybody uses.
-                    (true, false) => {
-                        admin.put_back(live, keep, scrubber)?;
-                        false
-                    }
-                };
-                Ok(is_made.then(|| Swapped::Database {
-                    admin,
-                    live: live.clone(),
-                    aside: aside.clone(),
-                    keep: existed.then(|| keep.clone()),
-                }))
-            }
-            NotedWhat::Bucket { keep, .. } => {
-                let swapped = put::Swapped::noted(self.bucket(context)?, keep);
-                match (self.done, swapped) {
-                    (Done::Whole, swapped) => Ok(swapped.map(Swapped::Bucket)),
-                    // How much of it was done is not known; what is undone twice is undone.
-                    (_, Some(swapped)) => swapped.undo().map(|()| None),
-                    (_, None) => Ok(None),
+                let found = self.databases(context)?;
+                if found.existed && found.live && found.aside && found.keep {
+                    let message = format!("databases {live}, {aside} and {keep} are all there");
+                    return Err(Error::new(Code::Target, message)
+                        .cause(format!(
+                            "somebody made {live} while the swap was interrupted"
+                        ))
+                        .hint(format!(
+                            "look what is in {live}, rename or drop it, and run this again"
+                        )));
                 }
+                // Between two renames it has no name that anybody uses.
+                if found.existed && !found.live {
+                    found.admin.put_back(live, keep, &context.scrubber)?;
+                    return Ok(None);
+                }
+                Ok(found.made().then(|| self.swapped(found)).flatten())
             }
+            NotedWhat::Bucket { keep, .. } => match self.done {
+                Done::Whole => self.whole(context).map(Some),
+                // How much of it was done is not known; what is undone twice is undone.
+                Done::Not | Done::Begun => {
+                    let swapped = put::Swapped::noted(self.bucket(context)?, keep);
+                    swapped
+                        .map_or(Ok(()), |swapped| swapped.undo())
+                        .map(|()| None)
+                }
+            },
         }
+    }
+
+    /// Which of its databases are there, once the server has ended what it was at.
+    fn databases(&self, context: &Context) -> Result<Databases> {
+        let NotedWhat::Database {
+            live,
+            aside,
+            keep,
+            existed,
+        } = &self.what
+        else {
+            return Err(self.unconfigured("a database"));
+        };
+        let (admin, scrubber) = (self.admin(context)?, &context.scrubber);
+        admin.recover(live, scrubber)?;
+        Ok(Databases {
+            existed: *existed,
+            live: admin.exists(live, scrubber)?,
+            aside: admin.exists(aside, scrubber)?,
+            keep: admin.exists(keep, scrubber)?,
+            admin,
+        })
+    }
+
+    /// The swap of these databases.
+    fn swapped(&self, found: Databases) -> Option<Swapped> {
+        let NotedWhat::Database {
+            live,
+            aside,
+            keep,
+            existed,
+        } = &self.what
+        else {
+            return None;
+        };
+        Some(Swapped::Database {
+            admin: found.admin,
+            live: live.clone(),
+            aside: aside.clone(),
+            keep: existed.then(|| keep.clone()),
+        })
     }
 
     /// Notes anew what is there, before the swap is undone. Fails if what was live before is not kept any more.
@@ -275,9 +346,7 @@ impl NotedSwap {
                 format!("database {keep}")
             }
         };
-        let message = format!("what was live before is not kept as {kept} any more");
-        Err(Error::new(Code::Target, message)
-            .hint("somebody removed it; the safety point of that restore has what was live before"))
+        Err(lost(&kept))
     }
 
     /// Where what was live before is kept once it is made; `None` if nothing was.
@@ -348,6 +417,29 @@ impl NotedSwap {
         Error::new(Code::Configuration, message)
             .hint("put it back as it was when the restore began, and run this again")
     }
+}
+
+/// The databases of a swap, as they are there.
+struct Databases {
+    admin: Database,
+    existed: bool,
+    live: bool,
+    aside: bool,
+    keep: bool,
+}
+
+impl Databases {
+    /// Whether what was restored is live.
+    fn made(&self) -> bool {
+        self.live && !self.aside && (self.keep || !self.existed)
+    }
+}
+
+/// What is wrong where what was live before is gone.
+fn lost(kept: &str) -> Error {
+    let message = format!("what was live before is not kept as {kept} any more");
+    Error::new(Code::Target, message)
+        .hint("somebody removed it; a safety point of that restore has what was live before")
 }
 
 fn is_there(path: &Path) -> bool {

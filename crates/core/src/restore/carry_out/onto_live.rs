@@ -69,6 +69,7 @@ impl Restoring<'_> {
     /// Notes all that is about to be swapped in, durably: from here on another process can go on.
     fn note_swaps(&mut self, swaps: &[PreparedSwap]) -> Result<()> {
         let context = self.context;
+        swaps.iter().try_for_each(PreparedSwap::sync)?;
         let noted = swaps.iter().map(|swap| swap.note(&context.scrubber));
         let noted = noted.collect::<Result<Vec<_>>>()?;
         let compared = self.restored.iter().map(|restored| NotedSource {
@@ -194,6 +195,17 @@ impl Restoring<'_> {
             .collect()
     }
 
+    /// Notes that a swap begins, and what is live now: what was stopped may have replaced it while it ended.
+    fn begin(&mut self, number: usize, swap: &PreparedSwap) -> Result<()> {
+        let noted = swap.note(&self.context.scrubber)?;
+        if let Some(journal) = &mut self.journal
+            && let Some(place) = journal.swaps.get_mut(number)
+        {
+            *place = noted;
+        }
+        self.note(number, Done::Begun)
+    }
+
     /// Notes how far a swap came.
     fn note(&mut self, number: usize, done: Done) -> Result<()> {
         let Some(journal) = &mut self.journal else {
@@ -257,7 +269,7 @@ impl Restoring<'_> {
             let first = self.swapped.len();
             let left = swaps.iter().enumerate().skip(first);
             left.into_iter().try_for_each(|(number, swap)| {
-                self.note(number, Done::Begun)?;
+                self.begin(number, swap)?;
                 let scrubber = &self.context.scrubber;
                 let what = format!("swap {}", swap.source);
                 let swapped = self.watch.time(what, || swap.carry_out(scrubber))?;
