@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// The calls of the system by which a restore notes and swaps.
-const CALLS: &str = "rename,renameat,renameat2";
+const CALLS: [&str; 3] = ["rename", "renameat", "renameat2"];
 
 /// Two directories, a database of PostgreSQL and one of SQLite, and what befell them after a point was taken.
 struct Site {
@@ -128,8 +128,8 @@ start = [["sh", "-c", "echo start >> {{root}}/log; cat {{root}}/start"]]
         assert_eq!(self.app.listing("live/.lifeboat-aside"), [""; 0]);
     }
 
-    /// Runs a command that is killed at a call, the counted one. Returns whether it came that far.
-    fn killed(&self, args: &[&str], at: usize) -> bool {
+    /// Runs a command that is killed before a call, the counted one of its kind. Returns whether it came that far.
+    fn killed(&self, args: &[&str], (call, at): (&str, usize)) -> bool {
         let inner = self.app.command(args);
         let mut command = Command::new("strace");
         command.args([
@@ -137,10 +137,10 @@ start = [["sh", "-c", "echo start >> {{root}}/log; cat {{root}}/start"]]
             "-o",
             "/dev/null",
             "-e",
-            &format!("trace={CALLS}"),
+            &format!("trace={call}"),
             "-e",
         ]);
-        command.arg(format!("inject={CALLS}:signal=SIGKILL:when={at}"));
+        command.arg(format!("inject={call}:signal=SIGKILL:when={at}"));
         command.arg(inner.get_program()).args(inner.get_args());
         if let Some(directory) = inner.get_current_dir() {
             command.current_dir(directory);
@@ -163,74 +163,85 @@ start = [["sh", "-c", "echo start >> {{root}}/log; cat {{root}}/start"]]
 #[test]
 fn a_restore_that_is_killed_at_any_step_is_gone_on_with_or_taken_back() {
     let site = Site::new();
-    let (mut at, mut resumed, mut undone) = (1, 0, 0);
-    while site.killed(LIVE, at) {
-        let open = site.open();
-        let place = format!("killed at {at}: {open:?}");
-        match open.as_slice() {
-            [] => assert_eq!(site.looks(), site.broken, "{place}"),
-            [(state, id)] if state == "ended" => {
-                assert_eq!(site.looks(), site.broken, "{place}");
-                site.on("undo", id);
-                site.is_tidy();
-            }
-            [(state, id)] if state == "interrupted" => {
-                if (resumed + undone) % 2 == 0 {
-                    site.app
-                        .exits(6, &["backup"])
-                        .says(&["was interrupted", id]);
-                    site.on("resume", id).says(&["verified"]);
-                    assert_eq!(site.looks(), site.captured, "{place}");
-                    assert_eq!(site.open(), [("kept".to_owned(), id.clone())], "{place}");
-                    resumed += 1;
-                } else {
-                    undone += 1;
-                }
-                site.on("undo", id);
-                assert_eq!(site.looks(), site.broken, "{place}");
-                site.is_tidy();
-            }
-            // It was killed once all was done.
-            [(state, id)] if state == "kept" => {
-                assert_eq!(site.looks(), site.captured, "{place}");
-                site.on("undo", id);
-            }
-            _ => panic!("{place}"),
+    let (mut resumed, mut undone) = (0, 0);
+    for call in CALLS {
+        // The last one is not killed.
+        let kills = (1..).take_while(|at| site.killed(LIVE, (call, *at)));
+        for at in kills {
+            ended_somewhere(&site, &format!("{call} {at}"), (&mut resumed, &mut undone));
         }
-        assert_eq!(site.open(), [], "{place}");
-        assert_eq!(site.looks(), site.broken, "{place}");
-        at += 1;
+        assert_eq!(site.looks(), site.captured);
+        let open = site.open();
+        assert_eq!(open.len(), 1, "{open:?}");
+        site.on("undo", &open[0].1);
+        assert_eq!(site.looks(), site.broken);
     }
-    assert!(resumed > 3 && undone > 3, "{resumed} and {undone} of {at}");
-    let open = site.open();
-    assert_eq!(open.len(), 1, "{open:?}");
-    assert_eq!(site.looks(), site.captured);
+    assert!(resumed > 10 && undone > 10, "{resumed} and {undone}");
     site.app.ok(&["evidence", "verify"]);
+}
+
+/// Looks what a restore that was killed left, and makes it whole: in turn by going on and by taking it back.
+fn ended_somewhere(site: &Site, place: &str, (resumed, undone): (&mut usize, &mut usize)) {
+    let open = site.open();
+    let place = format!("killed at {place}: {open:?}");
+    match open.as_slice() {
+        [] => assert_eq!(site.looks(), site.broken, "{place}"),
+        [(state, id)] if state == "ended" => {
+            assert_eq!(site.looks(), site.broken, "{place}");
+            site.on("undo", id);
+            site.is_tidy();
+        }
+        [(state, id)] if state == "interrupted" => {
+            if (*resumed + *undone).is_multiple_of(2) {
+                site.app
+                    .exits(6, &["backup"])
+                    .says(&["was interrupted", id]);
+                site.on("resume", id).says(&["verified"]);
+                assert_eq!(site.looks(), site.captured, "{place}");
+                assert_eq!(site.open(), [("kept".to_owned(), id.clone())], "{place}");
+                *resumed += 1;
+            } else {
+                *undone += 1;
+            }
+            site.on("undo", id);
+            assert_eq!(site.looks(), site.broken, "{place}");
+            site.is_tidy();
+        }
+        // It was killed once all was done.
+        [(state, id)] if state == "kept" => {
+            assert_eq!(site.looks(), site.captured, "{place}");
+            site.on("undo", id);
+        }
+        _ => panic!("{place}"),
+    }
+    assert_eq!(site.open(), [], "{place}");
+    assert_eq!(site.looks(), site.broken, "{place}");
 }
 
 #[test]
 fn taking_a_restore_back_may_be_killed_at_any_step() {
     let site = Site::new();
-    let mut at = 1;
-    loop {
-        site.app.ok(LIVE);
-        let (_, id) = site.open().remove(0);
-        let undo = ["restores", "undo", &id, "--confirm", "crm/test"];
-        let came = site.killed(&undo, at);
-        if site.open().is_empty() {
-            assert_eq!(site.looks(), site.broken, "killed at {at}");
-        } else {
-            assert!(came);
-            site.on("undo", &id);
+    let mut kills = 0;
+    for call in CALLS {
+        for at in 1.. {
+            site.app.ok(LIVE);
+            let (_, id) = site.open().remove(0);
+            let undo = ["restores", "undo", &id, "--confirm", "crm/test"];
+            let came = site.killed(&undo, (call, at));
+            let place = format!("killed at {call} {at}");
+            match site.open().is_empty() {
+                true => assert_eq!(site.looks(), site.broken, "{place}"),
+                false => drop(site.on("undo", &id)),
+            }
+            assert_eq!(site.looks(), site.broken, "{place}");
+            site.is_tidy();
+            if !came {
+                break;
+            }
+            kills += 1;
         }
-        assert_eq!(site.looks(), site.broken, "killed at {at}");
-        site.is_tidy();
-        if !came {
-            break;
-        }
-        at += 2;
     }
-    assert!(at > 8, "it came to {at}");
+    assert!(kills > 15, "{kills}");
 }
 
 #[test]

@@ -131,6 +131,11 @@ impl Noted {
         }
         match (live, self.old) {
             (None, Some(_)) if keep == self.old => self.rename(&self.keep, &self.live)?,
+            // It was being undone: the new content stands where the old one was kept.
+            (live, old) if live == old && keep == Some(self.new) => {
+                super::create_directory(parent(&self.aside))?;
+                self.rename(&self.keep, &self.aside)?;
+            }
             (live, old) if live == old => {}
             _ => {
                 let message = format!(
